@@ -1,0 +1,108 @@
+"""Access tokens as RFC 9068 profiles them: their claims, and how this service checks its own."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+
+from ratchet.application import Application
+from ratchet.errors import ExpiredToken, InvalidToken
+from ratchet.keys import SigningKeys
+from ratchet.session import Session
+
+TYPE = "at+jwt"
+
+# A token comes back to us from the outside; ours are about 1 KB.
+MAX_LENGTH = 8192
+
+# Claims this service sets itself, and those a verifier gives a meaning to: not for custom claims.
+RESERVED = frozenset(
+    {
+        *("iss", "sub", "aud", "client_id", "iat", "nbf", "exp", "jti", "scope", "sid"),
+        *("auth_time", "amr", "acr", "azp", "cnf", "act", "may_act", "events", "typ", "nonce"),
+    }
+)
+
+
+def session_claims(
+    session: Session, application: Application, *, scopes: frozenset[str], issuer: str, now: int
+) -> dict[str, Any]:
+    """Claims of an access token that belongs to a session; it never outlives the session.
+
+    auth_time and amr stay those of the sign-in through every refresh (RFC 9068 section 2.2.1).
+    """
+    expires_at = min(now + application.policy.access_ttl_seconds, session.absolute_deadline_at)
+    claims = {
+        **session.claims,
+        **_claims(application, sub=session.sub, scopes=scopes, issuer=issuer, now=now),
+        "exp": expires_at,
+        "sid": session.sid,
+        "auth_time": session.auth_time,
+    }
+    if session.amr:
+        claims["amr"] = list(session.amr)
+    return claims
+
+
+def client_claims(
+    application: Application, *, scopes: frozenset[str], issuer: str, now: int
+) -> dict[str, Any]:
+    """Claims of an access token that an application gets for itself: sub is the client id.
+
+    No user's token looks like it: only tokens of sessions have a sid (RFC 9700 section 4.15.1).
+    """
+    claims = _claims(application, sub=application.client_id, scopes=scopes, issuer=issuer, now=now)
+    return {**claims, "exp": now + application.policy.access_ttl_seconds}
+
+
+def _claims(
+    application: Application, *, sub: str, scopes: frozenset[str], issuer: str, now: int
+) -> dict[str, Any]:
+    audience = list(application.audience) or [issuer]
+    return {
+        "iss": issuer,
+        "sub": sub,
+        "aud": audience[0] if len(audience) == 1 else audience,
+        "client_id": application.client_id,
+        "iat": now,
+        "jti": secrets.token_urlsafe(16),
+        "scope": " ".join(sorted(scopes)),
+    }
+
+
+def verify(token: str, *, keys: SigningKeys, issuer: str, now: int) -> Mapping[str, Any]:
+    """The claims of a valid access token of ours, whatever its audience (RFC 9068 section 4).
+
+    Raises InvalidToken. Whether its session still lives is for the caller to ask.
+    """
+    if len(token) > MAX_LENGTH:
+        raise InvalidToken("too long")
+    try:
+        header = jwt.get_unverified_header(token)
+        # kid only picks one of our own keys, and that key knows its one algorithm (RFC 8725
+        # section 3.1): the header's alg, jku, jwk and x5u have no say.
+        key = keys.find(header.get("kid"))
+        if key is None:
+            raise InvalidToken("unknown kid")
+        if str(header.get("typ", "")).lower().removeprefix("application/") != TYPE:
+            raise InvalidToken("wrong typ")
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.public_key,
+            algorithms=[key.algorithm],
+            issuer=issuer,
+            # Time is an argument here, so exp and iat are checked below.
+            options={
+                "require": ["iss", "sub", "aud", "client_id", "iat", "exp", "jti"],
+                "verify_aud": False,
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
+        )
+    except jwt.PyJWTError as error:
+        raise InvalidToken(type(error).__name__) from None
+    if type(claims["exp"]) is not int or now >= claims["exp"]:
+        raise ExpiredToken("expired", sid=claims.get("sid"))
+    return claims

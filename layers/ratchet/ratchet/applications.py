@@ -1,0 +1,85 @@
+"""The applications table, remembered for a minute by every function."""
+
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ratchet.application import Application, from_mapping, to_mapping
+from ratchet.errors import Fault
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+REMEMBERED_SECONDS = 60
+MAX_REMEMBERED = 1000
+
+
+class Applications:
+    """Registered applications by client id.
+
+    A change, also one that ends sessions, is known everywhere after REMEMBERED_SECONDS.
+    """
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._client = client
+        self._table = table
+        self._lock = threading.Lock()
+        self._remembered: dict[str, tuple[Application | None, int]] = {}
+
+    def get(self, client_id: str, now: int) -> Application | None:
+        """The application, at most a minute old, or None. Raises Fault."""
+        with self._lock:
+            remembered = self._remembered.get(client_id)
+        if remembered is not None and 0 <= now - remembered[1] < REMEMBERED_SECONDS:
+            return remembered[0]
+        application = self._read(client_id) if 0 < len(client_id) <= 64 else None
+        with self._lock:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[client_id] = application, now
+        return application
+
+    def put(self, application: Application, policy: Mapping[str, Any]) -> None:
+        """Registers or replaces an application. `policy` as it was written: preset, overrides."""
+        item = to_mapping(application, policy)
+        serializer = TypeSerializer()
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item={name: serializer.serialize(value) for name, value in item.items()},
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise Fault(f"dynamodb: {type(error).__name__}") from None
+
+    def _read(self, client_id: str) -> Application | None:
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key={"client_id": {"S": client_id}}
+            )
+        except ClientError as error:
+            raise Fault(f"dynamodb: {error.response['Error']['Code']}") from None
+        except BotoCoreError as error:
+            raise Fault(f"dynamodb: {type(error).__name__}") from None
+        if "Item" not in answer:
+            return None
+        deserializer = TypeDeserializer()
+        item = {name: deserializer.deserialize(value) for name, value in answer["Item"].items()}
+        try:
+            return from_mapping(_plain(item))
+        except (KeyError, TypeError, ValueError) as error:
+            raise Fault(f"application {client_id} is not valid: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """boto3's Decimals as whole numbers."""
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return value

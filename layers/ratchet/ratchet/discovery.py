@@ -1,0 +1,43 @@
+"""Metadata (RFC 8414) and the JWK set (RFC 7517): what a client finds out by itself."""
+
+from typing import Any
+
+from ratchet import client_authentication
+from ratchet.keys import SigningKeys
+from ratchet.response import Response
+
+MAX_AGE_SECONDS = 300
+CACHEABLE = {
+    "Cache-Control": f"public, max-age={MAX_AGE_SECONDS}",
+    "Access-Control-Allow-Origin": "*",
+}
+
+
+def metadata(*, issuer: str, grant_types: list[str], keys: SigningKeys) -> Response:
+    """RFC 8414 section 2. The same for openid-configuration, which is where API Gateway's JWT
+    authorizer looks for jwks_uri."""
+    methods = list(client_authentication.METHODS)
+    confidential_methods = [method for method in methods if method != "none"]
+    body: dict[str, Any] = {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/oauth/token",
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint": f"{issuer}/oauth/revoke",
+        "revocation_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint": f"{issuer}/oauth/introspect",
+        "introspection_endpoint_auth_methods_supported": confidential_methods,
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "grant_types_supported": grant_types,
+        # there is no authorization endpoint
+        "response_types_supported": [],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": sorted(
+            {key.algorithm for key in keys.published()}
+        ),
+    }
+    return Response(body=body, headers=CACHEABLE)
+
+
+def jwks(keys: SigningKeys) -> Response:
+    """The public keys, the next one included, so that a verifier's cache never meets an unknown."""
+    return Response(body=keys.jwks(), headers=CACHEABLE)

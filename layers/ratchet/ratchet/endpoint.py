@@ -1,0 +1,83 @@
+"""The HTTP edge: an event becomes a request, an error a response, and one line is written."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ratchet import events
+from ratchet.errors import Fault, MethodNotAllowed, OAuthError, TemporarilyUnavailable
+from ratchet.parts import Parts, Respond
+from ratchet.request import Request
+from ratchet.response import NO_STORE, Response
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+def clock() -> int:
+    """Now in epoch seconds: read once a request, an argument everywhere else."""
+    return int(time.time())
+
+
+def handler(function: str, routes: Mapping[str, Respond], parts: Callable[[], Parts]) -> Handler:
+    """A Lambda handler for payload format 2.0.
+
+    routes: by method and path as template.yaml writes it, `"GET /sessions/{sid}"`.
+    """
+
+    def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        started = time.perf_counter()
+        method, path = event["requestContext"]["http"]["method"], event["routeKey"].split(" ")[-1]
+        response = _answer(event, routes, parts)
+        events.request_finished(
+            function,
+            route=f"{method if method.isalpha() else '?'} {path}",
+            request_id=event["requestContext"].get("requestId"),
+            status=response.status,
+            duration_ms=(time.perf_counter() - started) * 1000,
+            **response.log,
+        )
+        return response.to_payload()
+
+    return handle
+
+
+def _answer(
+    event: Mapping[str, Any], routes: Mapping[str, Respond], parts: Callable[[], Parts]
+) -> Response:
+    try:
+        ready = parts()
+        request = Request.from_event(event, ready.issuer)
+        respond = routes.get(f"{request.method} {request.resource}")
+        if respond is None:
+            paths = (route.split(" ") for route in routes)
+            raise MethodNotAllowed(", ".join(m for m, path in paths if path == request.resource))
+        return respond(request, ready, clock())
+    except OAuthError as error:
+        return _refusal(error)
+    except Fault as fault:
+        return _refusal(TemporarilyUnavailable(fault=str(fault)))
+    except Exception as error:  # noqa: BLE001 - the edge: a defect, too, must not sign anyone out
+        # Its message could quote a token, so only its type and place are kept.
+        return _refusal(TemporarilyUnavailable(fault=type(error).__name__, at=_place(error)))
+
+
+def _refusal(error: OAuthError) -> Response:
+    """The one translation from an error to what the client sees and what the log keeps."""
+    body = {"error": error.code, "error_description": error.description}
+    if not error.code:
+        del body["error"]
+    log = {"error": error.code, "detail": error.detail or None, **error.log}
+    if error.reason is not None:
+        body |= {"error_reason": error.reason.value, "retry": error.reason.retry.value}
+        log["error_reason"] = error.reason.value
+    return Response(status=error.status, body=body, headers={**NO_STORE, **error.headers}, log=log)
+
+
+def _place(error: Exception) -> str:
+    """file:line of the frames that led to the error, innermost last."""
+    frames, frame = [], error.__traceback__
+    while frame is not None:
+        name = frame.tb_frame.f_code.co_filename.rpartition("/")[2]
+        frames.append(f"{name}:{frame.tb_lineno}")
+        frame = frame.tb_next
+    return " ".join(frames[-8:])

@@ -1,0 +1,201 @@
+"""OAuth's errors: one class per code, a public text, and a private detail for the log.
+
+Nothing here knows HTTP events; `endpoint` is the one place that turns an error into a response.
+Texts stay within RFC 6749 section 5.2's characters (%x20-21 / %x23-5B / %x5D-7E).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.reasons import Reason
+
+RETRY_AFTER_SECONDS = 2
+
+
+class Fault(Exception):
+    """Something we depend on failed; whatever the caller wanted may be tried again unchanged.
+
+    Raised by adapters (store, keys), which know no OAuth; answered as `TemporarilyUnavailable`.
+    The message is for the log: the service and its error code, never a value.
+    """
+
+
+class OAuthError(Exception):
+    """A refusal.
+
+    detail: private, for the log line. log: fields of the log line (`events.FIELDS`).
+    """
+
+    status = 400
+    code = "invalid_request"
+    description = "The request is invalid."
+    reason: Reason | None = None
+
+    def __init__(self, detail: str = "", **log: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.log = log
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+
+class InvalidRequest(OAuthError):
+    """RFC 6749 section 5.2. The description is public and says what to change."""
+
+    def __init__(self, description: str, *, status: int = 400, **log: Any) -> None:
+        super().__init__(description, **log)
+        self.description = description
+        self.status = status
+
+
+class MethodNotAllowed(InvalidRequest):
+    """RFC 9110 section 15.5.6: the answer MUST name the methods that are allowed."""
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This address takes {allowed} only.", status=405)
+        self.allowed = allowed
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Allow": self.allowed}
+
+
+class InvalidClient(OAuthError):
+    """RFC 6749 section 5.2. One text for every cause, so that client ids cannot be probed."""
+
+    status = 401
+    code = "invalid_client"
+    description = "Client authentication failed."
+
+    def __init__(self, detail: str, *, basic: bool = False, **log: Any) -> None:
+        super().__init__(detail, **log)
+        self.basic = basic
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        # "If the client attempted to authenticate via the Authorization request header field, the
+        # authorization server MUST ... include the WWW-Authenticate response header field"
+        return {"WWW-Authenticate": 'Basic realm="ratchet", charset="UTF-8"'} if self.basic else {}
+
+
+class ApplicationDisabled(InvalidClient):
+    """The application is known and authenticated, but switched off."""
+
+    description = Reason.APPLICATION_DISABLED.description
+    reason = Reason.APPLICATION_DISABLED
+
+
+class InvalidGrant(OAuthError):
+    """RFC 6749 section 5.2: every refusal of a refresh token, each with its reason."""
+
+    code = "invalid_grant"
+
+    def __init__(self, reason: Reason, detail: str = "", **log: Any) -> None:
+        super().__init__(detail, **log)
+        self.reason = reason
+        self.description = reason.description
+
+
+class UnauthorizedClient(OAuthError):
+    """RFC 6749 section 5.2."""
+
+    code = "unauthorized_client"
+    description = "The application may not do this."
+
+
+class UnsupportedGrantType(OAuthError):
+    """RFC 6749 section 5.2."""
+
+    code = "unsupported_grant_type"
+
+    def __init__(self, supported: str) -> None:
+        super().__init__(f"supported: {supported}")
+        self.description = f"Supported grant types: {supported}."
+
+
+class InvalidScope(OAuthError):
+    """RFC 6749 section 5.2."""
+
+    code = "invalid_scope"
+    description = "A requested scope is unknown or exceeds what was granted."
+
+
+class InvalidToken(OAuthError):
+    """RFC 6750 section 3.1: an access token that is expired, ended or not ours."""
+
+    status = 401
+    code = "invalid_token"
+    description = "The access token is not valid."
+
+    def __init__(self, detail: str, *, reason: Reason | None = None, **log: Any) -> None:
+        super().__init__(detail, **log)
+        if reason is not None:
+            self.reason = reason
+            self.description = reason.description
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {
+            "WWW-Authenticate": f'Bearer realm="ratchet", error="{self.code}", '
+            f'error_description="{self.description}"'
+        }
+
+
+class ExpiredToken(InvalidToken):
+    """RFC 6750 section 3.1: the one case a client mends by refreshing."""
+
+    description = "The access token expired"
+
+
+class MissingToken(OAuthError):
+    """RFC 6750 section 3.1: without credentials the challenge carries no error code."""
+
+    status = 401
+    code = ""
+    description = "Send an access token in the Authorization header (Bearer)."
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"WWW-Authenticate": 'Bearer realm="ratchet"'}
+
+
+class InsufficientScope(OAuthError):
+    """RFC 6750 section 3.1."""
+
+    status = 403
+    code = "insufficient_scope"
+
+    def __init__(self, scope: str, **log: Any) -> None:
+        super().__init__(f"needs {scope}", **log)
+        self.scope = scope
+        self.description = f"This needs the scope {scope}."
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {
+            "WWW-Authenticate": f'Bearer realm="ratchet", error="{self.code}", scope="{self.scope}"'
+        }
+
+
+class SessionNotFound(OAuthError):
+    """No such session, or not one that the caller may see: the same answer for both."""
+
+    status = 404
+    code = "not_found"
+    description = Reason.SESSION_UNKNOWN.description
+    reason = Reason.SESSION_UNKNOWN
+
+
+class TemporarilyUnavailable(OAuthError):
+    """A fault of ours. Nothing is lost: the same request succeeds once the fault is over."""
+
+    status = 503
+    code = "temporarily_unavailable"
+    description = Reason.UNAVAILABLE.description
+    reason = Reason.UNAVAILABLE
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(RETRY_AFTER_SECONDS)}

@@ -1,0 +1,144 @@
+"""What the outside learns: one log line and one metric a request, and events on the bus.
+
+All three speak the words of design section 1 and know an allow-list of fields. No token, secret,
+header or body can get into any of them.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ratchet.errors import Fault
+from ratchet.reasons import Reason
+from ratchet.session import Session
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+FIELDS = frozenset(
+    {
+        *("request_id", "route", "status", "duration_ms"),
+        *("error", "error_reason", "detail", "fault", "at"),
+        *("client_id", "sub", "sid", "generation", "outcome", "ended", "event_id"),
+    }
+)
+"""All that a log line may carry besides Powertools' own level, location, timestamp and service."""
+
+SOURCE = "ratchet"
+
+logger = Logger(location=None)
+
+
+def log(message: str, *, level: str = "INFO", **fields: Any) -> None:
+    """One structured line. Fields that are not on the allow-list are left out."""
+    allowed = {
+        name: value for name, value in fields.items() if name in FIELDS and value is not None
+    }
+    getattr(logger, level.lower())(message, extra=allowed)
+
+
+def count(dimensions: Mapping[str, str], metrics: Mapping[str, tuple[MetricUnit, float]]) -> None:
+    """One embedded-metric line: name -> (unit, value), all under the same dimensions."""
+    emitter = EphemeralMetrics()
+    for name, text in dimensions.items():
+        emitter.add_dimension(name, text)
+    for name, (unit, value) in metrics.items():
+        emitter.add_metric(name, unit, value)
+    emitter.flush_metrics()
+
+
+def request_finished(function: str, *, duration_ms: float, **fields: Any) -> None:
+    """The line and the metric that every request writes, whatever became of it."""
+    status = fields["status"]
+    outcome = str(fields.get("error_reason") or fields.get("error") or "ok")
+    level = "ERROR" if status >= 500 else "INFO"
+    log(function, level=level, duration_ms=round(duration_ms, 3), **fields)
+    count(
+        {"function": function, "outcome": outcome},
+        {
+            "Requests": (MetricUnit.Count, 1),
+            "Duration": (MetricUnit.Milliseconds, duration_ms),
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a session. The same event, published twice, has the same id."""
+
+    type: str
+    session: Session
+    reason: Reason | None
+    at: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.session.sid}.{self.type}.{self.at}"
+
+    def detail(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "sid": self.session.sid,
+            "client_id": self.session.client_id,
+            "sub": self.session.sub,
+            "reason": self.reason.value if self.reason else None,
+            "at": self.at,
+            "generation": self.session.generation,
+            "idle_deadline_at": self.session.idle_deadline_at,
+            "absolute_deadline_at": self.session.absolute_deadline_at,
+            "ended_by": self.session.ended_by or None,
+        }
+
+
+def ending(session: Session) -> list[Event]:
+    """The events of an ended session; a reuse has one of its own besides."""
+    at = session.ended_at or 0
+    expired = session.reason in (Reason.IDLE_EXPIRED, Reason.ABSOLUTE_EXPIRED)
+    types = ["session.expired" if expired else "session.revoked"]
+    if session.reason is Reason.REUSED:
+        types.append("session.reuse_detected")
+    return [Event(type=name, session=session, reason=session.reason, at=at) for name in types]
+
+
+def expiring(session: Session) -> Event:
+    """The warning before an idle deadline; its `at` is that deadline."""
+    return Event(
+        type="session.expiring",
+        session=session,
+        reason=Reason.IDLE_EXPIRED,
+        at=session.idle_deadline_at,
+    )
+
+
+class Bus:
+    """An EventBridge bus. `client` is called at the first event: most requests have none."""
+
+    def __init__(self, client: Callable[[], "EventBridgeClient"], name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Puts up to 10 events. Raises Fault when EventBridge has not accepted all of them."""
+        try:
+            answer = self._client().put_events(
+                Entries=[
+                    {
+                        "EventBusName": self._name,
+                        "Source": SOURCE,
+                        "DetailType": event.type,
+                        "Detail": json.dumps(event.detail()),
+                    }
+                    for event in events
+                ]
+            )
+        except ClientError as error:
+            raise Fault(f"events: {error.response['Error']['Code']}") from None
+        except BotoCoreError as error:
+            raise Fault(f"events: {type(error).__name__}") from None
+        if answer.get("FailedEntryCount"):
+            raise Fault("events: an entry was refused")

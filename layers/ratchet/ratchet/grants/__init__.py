@@ -1,0 +1,22 @@
+"""The token endpoint's grants, one module each. A new one is one module and one line here."""
+
+from collections.abc import Mapping
+
+from ratchet.errors import UnsupportedGrantType
+from ratchet.grants import client_credentials, refresh_token
+from ratchet.parts import Parts, Respond
+from ratchet.request import Request
+from ratchet.response import Response
+
+GRANTS: Mapping[str, Respond] = {
+    "client_credentials": client_credentials.respond,
+    "refresh_token": refresh_token.respond,
+}
+
+
+def respond(request: Request, parts: Parts, now: int) -> Response:
+    """RFC 6749 section 3.2: hands the request to its grant. Raises UnsupportedGrantType."""
+    grant = GRANTS.get(request.form().required("grant_type"))
+    if grant is None:
+        raise UnsupportedGrantType(", ".join(GRANTS))
+    return grant(request, parts, now)

@@ -1,0 +1,19 @@
+"""RFC 6749 section 4.4."""
+
+from ratchet import issue
+from ratchet.client_authentication import authenticate
+from ratchet.parts import Parts
+from ratchet.request import Request
+from ratchet.response import Response
+
+
+def respond(request: Request, parts: Parts, now: int) -> Response:
+    """scope is optional. Errors: see `authenticate` and `issue.client_credentials`."""
+    form = request.form()
+    return issue.client_credentials(
+        authenticate(request, form, applications=parts.applications, now=now),
+        scopes=form.scopes(),
+        issuer=request.issuer,
+        signer=parts.signer,
+        now=now,
+    )

@@ -1,0 +1,31 @@
+"""RFC 6749 section 6, at the token endpoint and at POST /oauth/refresh alike."""
+
+from ratchet import refresh_token
+from ratchet.client_authentication import authenticate
+from ratchet.errors import UnauthorizedClient
+from ratchet.parts import Parts
+from ratchet.refresh import refresh
+from ratchet.request import Request
+from ratchet.response import Response
+
+
+def respond(request: Request, parts: Parts, now: int) -> Response:
+    """refresh_token, optionally scope and the Idempotency-Key header. Errors: see `refresh`."""
+    form = request.form()
+    # First what costs nothing: garbage and expired tokens are refused before any lookup.
+    token = refresh_token.parse(form.required("refresh_token"), peppers=parts.peppers, now=now)
+    application = authenticate(request, form, applications=parts.applications, now=now)
+    if "refresh_token" not in application.grant_types:
+        raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
+    return refresh(
+        token,
+        application,
+        scopes=form.scopes(),
+        idempotency_key=request.idempotency_key(),
+        issuer=request.issuer,
+        store=parts.store,
+        signer=parts.signer,
+        peppers=parts.peppers,
+        bus=parts.bus,
+        now=now,
+    )

@@ -1,0 +1,210 @@
+"""Issuing: an access token for an application itself, or a session for a subject."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ratchet import access_token, refresh_token
+from ratchet.access_token import RESERVED
+from ratchet.application import Application
+from ratchet.applications import Applications
+from ratchet.errors import ApplicationDisabled, InvalidRequest, InvalidScope, UnauthorizedClient
+from ratchet.refresh_token import Peppers
+from ratchet.request import Parameters
+from ratchet.response import Response
+from ratchet.session import Session, attention_at, idle_deadline
+from ratchet.session_item import MAX_ITEM_BYTES, largest_bytes
+from ratchet.signing import Signer
+from ratchet.store import SessionStore
+from ratchet.token_response import token_response
+
+MAX_SUB = 128
+MAX_DEVICE = 64
+CLOCK_SKEW_SECONDS = 60
+
+
+def client_credentials(
+    application: Application,
+    *,
+    scopes: frozenset[str],
+    issuer: str,
+    signer: Signer,
+    now: int,
+) -> Response:
+    """RFC 6749 section 4.4: a token for the application itself, and no refresh token (4.4.3).
+
+    No scopes: all of the application's. Raises UnauthorizedClient, InvalidScope, Fault.
+    """
+    if "client_credentials" not in application.grant_types:
+        raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
+    granted = granted_scopes(application, scopes)
+    sign = signer.prepare(now)
+    claims = access_token.client_claims(application, scopes=granted, issuer=issuer, now=now)
+    return token_response(sign(claims), claims, now=now, outcome="issued")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """A sign-in that an application's backend vouches for.
+
+    auth_time: when the subject proved who it is, epoch seconds, None for now.
+    amr: how (RFC 8176). device: a label for the subject's own list. claims: for its access tokens.
+    """
+
+    sub: str
+    scopes: frozenset[str] = frozenset()
+    auth_time: int | None = None
+    amr: tuple[str, ...] = ()
+    device: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_parameters(cls, parameters: Parameters) -> "SignIn":
+        """From a form, where amr is space-separated and claims is JSON, or from a JSON object."""
+        return cls(
+            sub=parameters.required("sub"),
+            scopes=parameters.scopes(),
+            auth_time=_auth_time(parameters.values.get("auth_time")),
+            amr=_amr(parameters.values.get("amr")),
+            device=parameters.text("device") or "",
+            claims=_claims(parameters.values.get("claims")),
+        )
+
+
+def target_application(
+    client_id: str,
+    backend: Application,
+    sign_in: SignIn,
+    *,
+    applications: Applications,
+    now: int,
+) -> Application:
+    """The application that `backend` may start this session for.
+
+    Raises UnauthorizedClient, ApplicationDisabled, InvalidRequest, Fault.
+    """
+    about: dict[str, Any] = {"client_id": backend.client_id, "sub": sign_in.sub}
+    if not backend.may_start_sessions_for(client_id):
+        raise UnauthorizedClient("may not start sessions for it", **about)
+    application = applications.get(client_id, now)
+    if application is None:
+        raise UnauthorizedClient("no such application", **about)
+    if application.disabled_at is not None:
+        raise ApplicationDisabled("the session's application", **about)
+    # An application's own tokens carry its client id as sub; no user may pass for one (RFC 9700
+    # section 4.15.1).
+    if applications.get(sign_in.sub, now) is not None:
+        raise InvalidRequest("sub is the id of an application.", **about)
+    return application
+
+
+def start_session(
+    sign_in: SignIn,
+    application: Application,
+    *,
+    issuer: str,
+    store: SessionStore,
+    signer: Signer,
+    peppers: Peppers,
+    now: int,
+) -> Response:
+    """A new session of this application, and its first tokens.
+
+    Raises InvalidRequest, InvalidScope, UnauthorizedClient, Fault.
+    """
+    policy = application.policy
+    if not policy.refresh_tokens or "refresh_token" not in application.grant_types:
+        raise UnauthorizedClient("no refresh tokens", client_id=application.client_id)
+    _check(sign_in, now)
+    sign = signer.prepare(now)
+    session_bytes = secrets.token_bytes(16)
+    absolute_deadline_at = now + policy.absolute_ttl_seconds
+    idle_deadline_at = idle_deadline(policy, absolute_deadline_at=absolute_deadline_at, now=now)
+    token = refresh_token.mint(
+        session_bytes=session_bytes,
+        generation=0,
+        # A token that will never be replaced has to last as long as the session may.
+        idle_deadline_at=idle_deadline_at if policy.rotation else absolute_deadline_at,
+        absolute_deadline_at=absolute_deadline_at,
+        peppers=peppers,
+        now=now,
+    )
+    session = Session(
+        sid=token.sid,
+        client_id=application.client_id,
+        sub=sign_in.sub,
+        scopes=granted_scopes(application, sign_in.scopes),
+        started_at=now,
+        auth_time=now if sign_in.auth_time is None else sign_in.auth_time,
+        amr=sign_in.amr,
+        device=sign_in.device,
+        claims=sign_in.claims,
+        current_hash=token.hash(),
+        idle_deadline_at=idle_deadline_at,
+        absolute_deadline_at=absolute_deadline_at,
+        expires_at=idle_deadline_at + policy.retention_seconds,
+    )
+    session = replace(session, attention_at=attention_at(session, policy))
+    if (size := largest_bytes(session)) > MAX_ITEM_BYTES:
+        raise InvalidRequest(
+            f"sub, scope, device, amr, claims: {size - MAX_ITEM_BYTES} bytes too long together."
+        )
+    claims = access_token.session_claims(
+        session, application, scopes=session.scopes, issuer=issuer, now=now
+    )
+    signed = sign(claims)
+    store.create(session)
+    return token_response(
+        signed, claims, now=now, session=session, refresh_token=str(token), outcome="started"
+    )
+
+
+def granted_scopes(application: Application, requested: frozenset[str]) -> frozenset[str]:
+    """What was asked for, or all of the application's when nothing was (RFC 6749 section 3.3)."""
+    if not requested <= application.scopes:
+        raise InvalidScope("not the application's", client_id=application.client_id)
+    return requested or application.scopes
+
+
+def _check(sign_in: SignIn, now: int) -> None:
+    sub = sign_in.sub
+    if len(sub) > MAX_SUB or not sub.isprintable() or sub.strip() != sub:
+        raise InvalidRequest(f"sub must be 1 to {MAX_SUB} printable characters.")
+    if len(sign_in.device) > MAX_DEVICE or not sign_in.device.isprintable():
+        raise InvalidRequest(f"device must be at most {MAX_DEVICE} printable characters.")
+    if sign_in.auth_time is not None and not 0 < sign_in.auth_time <= now + CLOCK_SKEW_SECONDS:
+        raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
+    if taken := RESERVED & sign_in.claims.keys():
+        raise InvalidRequest(f"claims must not have {', '.join(sorted(taken))}.")
+
+
+def _auth_time(value: Any) -> int | None:
+    if value in (None, ""):
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 10:
+        value = int(value)
+    if type(value) is not int:
+        raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
+    return value
+
+
+def _amr(value: Any) -> tuple[str, ...]:
+    methods = value.split() if isinstance(value, str) else value or []
+    if not isinstance(methods, list) or not all(
+        isinstance(method, str) and method.isascii() and method.isalnum() for method in methods
+    ):
+        raise InvalidRequest("amr must be names of RFC 8176.")
+    return tuple(methods)
+
+
+def _claims(value: Any) -> Mapping[str, Any]:
+    try:
+        claims = json.loads(value) if isinstance(value, str) and value else value or {}
+        json.dumps(claims, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        claims = None
+    if not isinstance(claims, dict):
+        raise InvalidRequest("claims must be a JSON object.")
+    return claims

@@ -1,0 +1,28 @@
+"""The adapters a request is answered with. `wiring` makes them; tests may make others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ratchet.applications import Applications
+from ratchet.events import Bus
+from ratchet.refresh_token import Peppers
+from ratchet.request import Request
+from ratchet.response import Response
+from ratchet.signing import Signer
+from ratchet.store import SessionStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """issuer: from the settings, "" for the address of the API that is being called."""
+
+    issuer: str
+    applications: Applications
+    store: SessionStore
+    signer: Signer
+    peppers: Peppers
+    bus: Bus
+
+
+Respond = Callable[[Request, Parts, int], Response]
+"""What answers a route: the request, the adapters, and now in epoch seconds."""

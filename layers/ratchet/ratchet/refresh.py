@@ -1,0 +1,160 @@
+"""Refreshing (RFC 6749 section 6): the refresh token moves one notch on, whoever else is trying.
+
+    presented                       the item says                       answer
+    ---------                       -------------                       ------
+    the current token               alive                               its successor      rotated
+    its direct parent, within the   the successor is unused             the same successor replayed
+      leeway or with the same
+      Idempotency-Key
+    any older one, or the parent    -                                   the session ends   reused
+      beyond that
+    any of them                     ended, expired, another client's    the reason; nothing changes
+
+docs/decisions.md has the reasons for the leeway, which RFC 9700 does not know.
+"""
+
+from hashlib import sha256
+
+from ratchet import access_token, refresh_token
+from ratchet.application import Application
+from ratchet.errors import Fault, InvalidGrant, InvalidScope
+from ratchet.events import Bus
+from ratchet.reasons import Reason
+from ratchet.refresh_token import Peppers, RefreshToken
+from ratchet.response import Response
+from ratchet.session import Session, idle_deadline
+from ratchet.session_end import end_session
+from ratchet.signing import Signer
+from ratchet.store import Rotation, SessionStore
+from ratchet.token_response import token_response
+
+
+def refresh(
+    token: RefreshToken,
+    application: Application,
+    *,
+    scopes: frozenset[str],
+    idempotency_key: str | None,
+    issuer: str,
+    store: SessionStore,
+    signer: Signer,
+    peppers: Peppers,
+    bus: Bus,
+    now: int,
+) -> Response:
+    """New tokens for a genuine refresh token, presented by an authenticated application.
+
+    scopes: a part of the session's, or none for all of them; the session keeps what it has.
+    Raises InvalidGrant with its reason, InvalidScope, Fault (nothing is lost: ask again).
+    """
+    policy = application.policy
+    # Whatever can fail without the table fails here, before the write.
+    sign = signer.prepare(now)
+    idle_deadline_at = idle_deadline(
+        policy, absolute_deadline_at=token.absolute_deadline_at, now=now
+    )
+    # With rotation off the token stays, if it was made to last; one that was not is replaced once.
+    rotates = policy.rotation or token.idle_deadline_at < token.absolute_deadline_at
+    successor = refresh_token.mint(
+        session_bytes=token.session_bytes,
+        generation=token.generation + 1,
+        idle_deadline_at=idle_deadline_at if policy.rotation else token.absolute_deadline_at,
+        absolute_deadline_at=token.absolute_deadline_at,
+        peppers=peppers,
+        now=now,
+    )
+    request_hash = _request_hash(token, idempotency_key)
+    outcome = store.rotate(
+        Rotation(
+            sid=token.sid,
+            client_id=application.client_id,
+            presented_hash=token.hash(),
+            successor_hash=successor.hash() if rotates else None,
+            sealed=refresh_token.seal(successor, parent=token, peppers=peppers, now=now),
+            request_hash=request_hash,
+            generation=successor.generation,
+            scopes=scopes,
+            idle_deadline_at=idle_deadline_at,
+            expires_at=idle_deadline_at + policy.retention_seconds,
+            sessions_valid_after=application.sessions_valid_after,
+        ),
+        now,
+    )
+    session = outcome.session
+    if session is None:
+        raise InvalidGrant(Reason.SESSION_UNKNOWN, "no item", sid=token.sid)
+    answer, how = (successor, "rotated") if rotates else (token, "kept")
+    if not outcome.done:
+        _refuse_others(session, application, now)
+        right = session.answers_parent(token.hash(), request_hash, policy, now)
+        if successor.hash() in (session.current_hash, session.parent_hash):
+            # Our own write, which the SDK repeated after its answer was lost: it had taken effect.
+            pass
+        elif right is not None and session.sealed is not None:
+            answer = refresh_token.unseal(session.sealed, parent=token, peppers=peppers, now=now)
+            how = f"replayed_{right}"
+        elif session.current_hash != token.hash():
+            raise _reuse(token, session, application, store=store, bus=bus, now=now)
+        # After all else: a wrong scope must neither cost anyone a session nor hide a reuse.
+        if not scopes <= session.scopes:
+            raise InvalidScope("not the session's", sid=session.sid, sub=session.sub)
+        if session.current_hash == token.hash():
+            raise Fault("the item meets the condition that failed")
+    claims = access_token.session_claims(
+        session, application, scopes=scopes or session.scopes, issuer=issuer, now=now
+    )
+    return token_response(
+        sign(claims), claims, now=now, session=session, refresh_token=str(answer), outcome=how
+    )
+
+
+def _refuse_others(session: Session, application: Application, now: int) -> None:
+    """Refuses, without touching the session, whoever may not refresh it at all.
+
+    Before anything counts as reuse: else whoever holds an old token could sign its owner out.
+    """
+    about = {"sid": session.sid, "sub": session.sub, "client_id": application.client_id}
+    if session.client_id != application.client_id:
+        # RFC 6749 section 6: "MUST ... ensure that the refresh token was issued to the
+        # authenticated client"
+        raise InvalidGrant(Reason.WRONG_CLIENT, f"it is of {session.client_id}", **about)
+    if reason := session.dead_because(now, application.sessions_valid_after):
+        raise InvalidGrant(reason, "the session is over", **about)
+
+
+def _reuse(
+    token: RefreshToken,
+    session: Session,
+    application: Application,
+    *,
+    store: SessionStore,
+    bus: Bus,
+    now: int,
+) -> InvalidGrant:
+    """Ends the session of a token that has been replaced and used (RFC 9700 section 4.14.2)."""
+    about = {"sid": session.sid, "sub": session.sub, "client_id": application.client_id}
+    if token.generation >= session.generation:
+        # Newer than what the table knows, as after a restore from a backup: nobody reused anything.
+        return InvalidGrant(Reason.SESSION_UNKNOWN, "newer than the item", **about)
+    outcome = end_session(
+        session.sid,
+        reason=Reason.REUSED,
+        by="",
+        retention_seconds=application.policy.retention_seconds,
+        store=store,
+        bus=bus,
+        now=now,
+    )
+    if outcome.session is None:
+        return InvalidGrant(Reason.SESSION_UNKNOWN, "the item is gone", **about)
+    # Somebody else may have ended it in between; the stored reason is the true one.
+    reason = outcome.session.reason or Reason.REUSED
+    behind = session.generation - token.generation
+    return InvalidGrant(reason, f"{behind} behind generation {session.generation}", **about)
+
+
+def _request_hash(token: RefreshToken, idempotency_key: str | None) -> bytes | None:
+    """Ties the key to the token it came with: the key alone says nothing about another request."""
+    if idempotency_key is None:
+        return None
+    return sha256(token.hash() + idempotency_key.encode()).digest()

@@ -1,0 +1,149 @@
+"""One HTTP request as the flows see it, read from API Gateway's payload format 2.0."""
+
+import json
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from ratchet.errors import InvalidRequest, MissingToken
+
+MAX_BODY_BYTES = 16 * 1024
+MAX_PARAMETERS = 64
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Header names are lower case. issuer: the identifier that answers to this request carry."""
+
+    method: str
+    resource: str
+    headers: Mapping[str, str] = field(repr=False)
+    path_parameters: Mapping[str, str]
+    query: str = field(repr=False)
+    body: bytes = field(repr=False)
+    request_id: str
+    issuer: str
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any], issuer: str) -> "Request":
+        """Raises InvalidRequest for a body that is too large. No issuer: the API's own address."""
+        context = event["requestContext"]
+        body = event.get("body") or ""
+        if len(body) > 2 * MAX_BODY_BYTES:
+            raise InvalidRequest(f"The body may have {MAX_BODY_BYTES} bytes.", status=413)
+        try:
+            raw = b64decode(body) if event.get("isBase64Encoded") else body.encode()
+        except (Base64Error, UnicodeEncodeError):
+            raise InvalidRequest("The body cannot be read.") from None
+        if len(raw) > MAX_BODY_BYTES:
+            raise InvalidRequest(f"The body may have {MAX_BODY_BYTES} bytes.", status=413)
+        return cls(
+            method=context["http"]["method"],
+            resource=event["routeKey"].partition(" ")[2],
+            headers=event.get("headers") or {},
+            path_parameters=event.get("pathParameters") or {},
+            query=event.get("rawQueryString") or "",
+            body=raw,
+            request_id=context.get("requestId", ""),
+            # API Gateway only answers for domains that are mapped to this API, so this is not the
+            # caller's to choose, unlike a Host header.
+            issuer=issuer or f"https://{context['domainName']}",
+        )
+
+    def form(self) -> "Parameters":
+        """The parameters of a form body (RFC 6749 appendix B)."""
+        if self._content_type() != FORM:
+            raise InvalidRequest(f"Send the parameters as {FORM}.")
+        try:
+            return Parameters.from_encoded(self.body.decode())
+        except UnicodeDecodeError:
+            raise InvalidRequest("The body is not UTF-8.") from None
+
+    def form_or_json(self) -> "Parameters":
+        """The parameters of a form body or of a JSON object."""
+        if self._content_type() != JSON:
+            return self.form()
+        try:
+            return Parameters(dict(json.loads(self.body, object_pairs_hook=_members)))
+        except (ValueError, TypeError, RecursionError):
+            raise InvalidRequest("The body is not a JSON object in UTF-8.") from None
+
+    def query_parameters(self) -> "Parameters":
+        return Parameters.from_encoded(self.query)
+
+    def bearer(self) -> str:
+        """The access token of the Authorization header; nowhere else is looked for one.
+
+        "Clients MUST NOT" use the query (RFC 9700 section 4.3.2). Raises MissingToken.
+        """
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        # RFC 9110 section 11.1: the scheme is case-insensitive.
+        if scheme.lower() != "bearer" or not token.strip():
+            raise MissingToken("no bearer token")
+        return token.strip()
+
+    def idempotency_key(self) -> str | None:
+        """The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header), or None."""
+        key = self.headers.get("idempotency-key")
+        if key is None:
+            return None
+        if not 16 <= len(key) <= 255:
+            raise InvalidRequest("The Idempotency-Key needs 16 to 255 random characters.")
+        return key
+
+    def _content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Request parameters; empty ones count as omitted (RFC 6749 section 3.2)."""
+
+    values: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_encoded(cls, text: str) -> "Parameters":
+        """Of a form or a query. "parameters MUST NOT be included more than once" (section 3.2)."""
+        try:
+            pairs = parse_qsl(
+                text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+            )
+        except UnicodeDecodeError:
+            raise InvalidRequest("A parameter is not UTF-8.") from None
+        except ValueError:
+            raise InvalidRequest(f"There may be {MAX_PARAMETERS} parameters.") from None
+        return cls(dict(_members(pairs)))
+
+    def text(self, name: str) -> str | None:
+        """A parameter that is a text, or None. Raises InvalidRequest when JSON says otherwise."""
+        value = self.values.get(name)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            raise InvalidRequest(f"The parameter {name} is not a text.")
+        return value
+
+    def required(self, name: str) -> str:
+        value = self.text(name)
+        if value is None:
+            raise InvalidRequest(f"The parameter {name} is missing.")
+        return value
+
+    def scopes(self) -> frozenset[str]:
+        """The set of `scope` (RFC 6749 section 3.3), empty when it was omitted."""
+        return frozenset((self.text("scope") or "").split(" ")) - {""}
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in members if names.count(name) > 1)
+        shown = repeated if repeated.isidentifier() and repeated.isascii() else "of this name"
+        raise InvalidRequest(f"The parameter {shown[:64]} is there more than once.")
+    return members

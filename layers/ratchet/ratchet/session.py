@@ -1,0 +1,99 @@
+"""A session: one sign-in of one subject in one application on one device. Pure rules, no clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ratchet.policy import Policy
+from ratchet.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What the table holds of a session. Instants in epoch seconds, `_hash` fields 32 bytes.
+
+    current_hash: of the refresh token that is valid now. parent_hash: of the one it replaced.
+    sealed: the current token, to be opened only with the parent. request_hash: of the
+    Idempotency-Key that came with the last rotation. generation: rotations so far.
+    attention_at: when the sweep must look at it, None once nothing is left to do.
+    warned_deadline_at: the idle deadline that `session.expiring` was last published for.
+    claims: custom claims of its access tokens.
+    """
+
+    sid: str
+    client_id: str
+    sub: str
+    scopes: frozenset[str]
+    started_at: int
+    auth_time: int
+    amr: tuple[str, ...] = ()
+    device: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    current_hash: bytes
+    parent_hash: bytes | None = None
+    sealed: bytes | None = None
+    request_hash: bytes | None = None
+    generation: int = 0
+    rotated_at: int | None = None
+    idle_deadline_at: int
+    absolute_deadline_at: int
+    ended_at: int | None = None
+    reason: Reason | None = None
+    ended_by: str = ""
+    attention_at: int | None = None
+    warned_deadline_at: int | None = None
+    expires_at: int
+
+    @property
+    def scope(self) -> str:
+        return " ".join(sorted(self.scopes))
+
+    def dead_because(self, now: int, sessions_valid_after: int = 0) -> Reason | None:
+        """Why it may not be used any more, or None while it is alive.
+
+        The stored reason comes first: a session that was ended keeps the reason it was ended for.
+        """
+        if self.ended_at is not None:
+            return self.reason or Reason.REVOKED_BY_OPERATOR
+        if self.started_at < sessions_valid_after:
+            return Reason.POLICY_CUTOFF
+        if now < self.idle_deadline_at:
+            return None
+        if self.idle_deadline_at < self.absolute_deadline_at:
+            return Reason.IDLE_EXPIRED
+        return Reason.ABSOLUTE_EXPIRED
+
+    def answers_parent(
+        self, parent_hash: bytes, request_hash: bytes | None, policy: Policy, now: int
+    ) -> str | None:
+        """Whether the direct parent may be answered with the successor, and by what right.
+
+        "leeway" or "idempotency_key", else None. The parent is known only until the successor is
+        used, because that moves parent_hash on.
+        """
+        if parent_hash != self.parent_hash or self.rotated_at is None:
+            return None
+        # A caller whose clock runs behind sees a negative age; that is still inside.
+        age = now - self.rotated_at
+        if age <= policy.leeway_seconds and policy.leeway_seconds > 0:
+            return "leeway"
+        if (
+            request_hash is not None
+            and request_hash == self.request_hash
+            and age <= policy.retry_window_seconds
+        ):
+            return "idempotency_key"
+        return None
+
+
+def idle_deadline(policy: Policy, *, absolute_deadline_at: int, now: int) -> int:
+    """Where a refresh at `now` puts the idle deadline: never beyond the absolute one."""
+    return min(now + policy.idle_ttl_seconds, absolute_deadline_at)
+
+
+def attention_at(session: Session, policy: Policy) -> int:
+    """When the sweep must next look at a live session: to warn, or at its deadline."""
+    warning_at = session.idle_deadline_at - policy.expiry_warning_seconds
+    if policy.expiry_warning_seconds and session.warned_deadline_at != session.idle_deadline_at:
+        return max(warning_at, session.started_at)
+    return session.idle_deadline_at

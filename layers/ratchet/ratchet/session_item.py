@@ -1,0 +1,162 @@
+"""A session as a DynamoDB item: attribute names and types, and how much room it takes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from zlib import crc32
+
+from ratchet.errors import Fault
+from ratchet.reasons import Reason
+from ratchet.session import Session
+
+Item = dict[str, Any]
+"""Attribute values by name, in DynamoDB's own notation: `{"sid": {"S": "…"}}`."""
+
+MAX_ITEM_BYTES = 1024
+"""One write unit: what keeps a refresh at one, whatever the session went through."""
+
+ATTENTION_SHARDS = 16
+"""Partitions of the attention index, each good for 1,000 session starts a second."""
+
+_LAST_SECOND = 2**32 - 1
+
+
+def seconds(instant: int) -> dict[str, str]:
+    """An instant as a number. Milliseconds would be the year 50,000: refuses what is past 2106."""
+    if not 0 <= instant <= _LAST_SECOND:
+        raise ValueError(f"{instant} is not an instant in epoch seconds")
+    return {"N": str(instant)}
+
+
+def attention_shard(sid: str) -> int:
+    return crc32(sid.encode()) % ATTENTION_SHARDS
+
+
+def to_item(session: Session) -> Item:
+    """Optional values that are empty are left out."""
+    item: Item = {
+        "sid": {"S": session.sid},
+        "client_id": {"S": session.client_id},
+        "sub": {"S": session.sub},
+        "started_at": seconds(session.started_at),
+        "auth_time": seconds(session.auth_time),
+        "current_hash": {"B": session.current_hash},
+        "generation": {"N": str(session.generation)},
+        "idle_deadline_at": seconds(session.idle_deadline_at),
+        "absolute_deadline_at": seconds(session.absolute_deadline_at),
+        "expires_at": seconds(session.expires_at),
+    }
+    if session.scopes:
+        item["scopes"] = {"SS": sorted(session.scopes)}
+    texts = {
+        "amr": " ".join(session.amr),
+        "device": session.device,
+        "claims": json.dumps(session.claims, separators=(",", ":")) if session.claims else "",
+        "ended_by": session.ended_by,
+        "reason": session.reason.value if session.reason else "",
+    }
+    item |= {name: {"S": text} for name, text in texts.items() if text}
+    for name in ("parent_hash", "sealed", "request_hash"):
+        if (value := getattr(session, name)) is not None:
+            item[name] = {"B": value}
+    for name in ("rotated_at", "ended_at", "attention_at", "warned_deadline_at"):
+        if (instant := getattr(session, name)) is not None:
+            item[name] = seconds(instant)
+    if session.attention_at is not None:
+        item["attention_shard"] = {"N": str(attention_shard(session.sid))}
+    return item
+
+
+def from_item(item: Mapping[str, Any]) -> Session:
+    """The session of an item; attributes that a later version may add are ignored.
+
+    Raises Fault for an item that is damaged.
+    """
+    try:
+        return _from_item(item)
+    except (KeyError, TypeError, ValueError) as error:
+        sid = item.get("sid", {}).get("S")
+        raise Fault(f"item {sid} is damaged: {type(error).__name__}") from None
+
+
+def _from_item(item: Mapping[str, Any]) -> Session:
+    def instant(name: str) -> int | None:
+        return int(item[name]["N"]) if name in item else None
+
+    def binary(name: str) -> bytes | None:
+        return bytes(item[name]["B"]) if name in item else None
+
+    def text(name: str) -> str:
+        return str(item[name]["S"]) if name in item else ""
+
+    return Session(
+        sid=item["sid"]["S"],
+        client_id=item["client_id"]["S"],
+        sub=item["sub"]["S"],
+        scopes=frozenset(item["scopes"]["SS"]) if "scopes" in item else frozenset(),
+        started_at=int(item["started_at"]["N"]),
+        auth_time=int(item["auth_time"]["N"]),
+        amr=tuple(text("amr").split()),
+        device=text("device"),
+        claims=json.loads(text("claims") or "{}"),
+        current_hash=bytes(item["current_hash"]["B"]),
+        parent_hash=binary("parent_hash"),
+        sealed=binary("sealed"),
+        request_hash=binary("request_hash"),
+        generation=int(item["generation"]["N"]),
+        rotated_at=instant("rotated_at"),
+        idle_deadline_at=int(item["idle_deadline_at"]["N"]),
+        absolute_deadline_at=int(item["absolute_deadline_at"]["N"]),
+        ended_at=instant("ended_at"),
+        reason=_reason(text("reason")),
+        ended_by=text("ended_by"),
+        attention_at=instant("attention_at"),
+        warned_deadline_at=instant("warned_deadline_at"),
+        expires_at=int(item["expires_at"]["N"]),
+    )
+
+
+def _reason(text: str) -> Reason | None:
+    try:
+        return Reason(text)
+    except ValueError:
+        # none, or one that only a later version knows: ended_at alone says that it is over
+        return None
+
+
+def item_bytes(item: Mapping[str, Any]) -> int:
+    """DynamoDB's own arithmetic: names and values in UTF-8, a number at half a byte a digit."""
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Mapping[str, Any]) -> int:
+    ((kind, content),) = value.items()
+    if kind == "N":
+        return (len(content) + 1) // 2 + 1
+    if kind == "SS":
+        return sum(len(text.encode()) for text in content)
+    return len(content.encode() if kind == "S" else content)
+
+
+def largest_bytes(session: Session) -> int:
+    """The most room that this session can ever take: rotated, warned of, and ended."""
+    rotated = replace(
+        session,
+        parent_hash=bytes(32),
+        sealed=bytes(106),
+        request_hash=bytes(32),
+        generation=2**32 - 1,
+        rotated_at=_LAST_SECOND,
+        warned_deadline_at=_LAST_SECOND,
+        attention_at=_LAST_SECOND,
+    )
+    ended = replace(
+        rotated,
+        sealed=None,
+        request_hash=None,
+        ended_at=_LAST_SECOND,
+        reason=max(Reason, key=len),
+        ended_by="x" * 64,
+    )
+    return max(item_bytes(to_item(rotated)), item_bytes(to_item(ended)))

@@ -1,0 +1,206 @@
+"""Looking at sessions and ending them: a subject its own, an application's backend any."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ratchet import access_token
+from ratchet.applications import Applications
+from ratchet.errors import InsufficientScope, InvalidRequest, InvalidToken, SessionNotFound
+from ratchet.events import Bus
+from ratchet.policy import DAY
+from ratchet.reasons import Reason
+from ratchet.response import Response
+from ratchet.session import Session
+from ratchet.session_end import end_session
+from ratchet.signing import Signer
+from ratchet.store import SessionStore
+
+READ = "sessions:read"
+REVOKE = "sessions:revoke"
+PAGE = 100
+_DEFAULT_RETENTION_SECONDS = 30 * DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who is asking. sub and sid are those of a signed-in subject, None for an application."""
+
+    client_id: str
+    sub: str | None
+    sid: str | None
+    scopes: frozenset[str]
+
+    def subject(self, asked: str | None, scope: str) -> str:
+        """The subject this is about: the caller itself, or the one an application asks for."""
+        if self.sub is not None:
+            if asked not in (None, self.sub):
+                raise InsufficientScope(scope, client_id=self.client_id, sub=self.sub)
+            return self.sub
+        self.needs(scope)
+        if asked is None:
+            raise InvalidRequest("The parameter sub is missing.")
+        return asked
+
+    def needs(self, scope: str) -> None:
+        """A subject needs no scope for its own sessions; an application does."""
+        if self.sub is None and scope not in self.scopes:
+            raise InsufficientScope(scope, client_id=self.client_id)
+
+
+def authorize(
+    token: str,
+    *,
+    issuer: str,
+    applications: Applications,
+    store: SessionStore,
+    signer: Signer,
+    now: int,
+) -> Caller:
+    """The caller behind an access token for this service whose session is alive.
+
+    Raises InvalidToken, Fault.
+    """
+    claims = access_token.verify(token, keys=signer.keys(now), issuer=issuer, now=now)
+    audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+    if issuer not in audience:
+        raise InvalidToken("for another audience", client_id=claims["client_id"])
+    application = applications.get(claims["client_id"], now)
+    if application is None or application.disabled_at is not None:
+        raise InvalidToken("application disabled", client_id=claims["client_id"])
+    sid = claims.get("sid")
+    if sid is not None:
+        session = store.get(sid)
+        valid_after = application.sessions_valid_after
+        reason = session.dead_because(now, valid_after) if session else Reason.SESSION_UNKNOWN
+        if reason is not None:
+            about = {"sid": sid, "client_id": claims["client_id"]}
+            raise InvalidToken("its session is over", reason=reason, **about)
+    return Caller(
+        client_id=claims["client_id"],
+        sub=claims["sub"] if sid is not None else None,
+        sid=sid,
+        scopes=frozenset(claims.get("scope", "").split(" ")),
+    )
+
+
+def list_sessions(
+    caller: Caller, *, sub: str | None, cursor: str | None, store: SessionStore, now: int
+) -> Response:
+    """`{"sessions": […], "next": cursor}`: newest first, ended ones as long as they are kept."""
+    subject = caller.subject(sub, READ)
+    sessions, after = store.of_subject(subject, limit=PAGE, after=_after(cursor))
+    body: dict[str, Any] = {"sessions": [view(session, caller, now) for session in sessions]}
+    if after is not None:
+        body["next"] = f"{after[0]}.{after[1]}"
+    return Response(body=body, log=_log(caller, subject))
+
+
+def show(sid: str, caller: Caller, *, store: SessionStore, now: int) -> Response:
+    """One session. Raises SessionNotFound, InsufficientScope, Fault."""
+    session = _find(sid, caller, READ, store)
+    return Response(body=view(session, caller, now), log=_log(caller, session.sub, sid))
+
+
+def end_one(
+    sid: str, caller: Caller, *, applications: Applications, store: SessionStore, bus: Bus, now: int
+) -> Response:
+    """Ends one session; one that is over already stays as it is. 204 both times."""
+    session = _find(sid, caller, REVOKE, store)
+    reason = Reason.REVOKED_BY_OPERATOR if caller.sub is None else Reason.REVOKED_BY_USER
+    ended = _end(session, caller, reason, applications, store, bus, now)
+    return Response(status=204, log={**_log(caller, session.sub, sid), "ended": int(ended)})
+
+
+def end_all(
+    caller: Caller,
+    *,
+    sub: str | None,
+    applications: Applications,
+    store: SessionStore,
+    bus: Bus,
+    now: int,
+) -> Response:
+    """Signs a subject out everywhere: `{"ended": number}`. Repeatable if it was cut short."""
+    subject = caller.subject(sub, REVOKE)
+    ended, after = 0, None
+    while True:
+        sessions, after = store.of_subject(subject, limit=PAGE, after=after)
+        for session in sessions:
+            ended += _end(session, caller, Reason.REVOKED_EVERYWHERE, applications, store, bus, now)
+        if after is None:
+            return Response(body={"ended": ended}, log={**_log(caller, subject), "ended": ended})
+
+
+def view(session: Session, caller: Caller, now: int) -> Mapping[str, Any]:
+    """A session as JSON: instants in epoch seconds, no hash, nothing sealed."""
+    reason = session.dead_because(now)
+    body: dict[str, Any] = {
+        "sid": session.sid,
+        "client_id": session.client_id,
+        "sub": session.sub,
+        "scope": session.scope,
+        "device": session.device,
+        "current": session.sid == caller.sid,
+        "status": "active" if reason is None else "ended",
+        "started_at": session.started_at,
+        "auth_time": session.auth_time,
+        "refreshed_at": session.rotated_at,
+        "generation": session.generation,
+        "idle_deadline_at": session.idle_deadline_at,
+        "absolute_deadline_at": session.absolute_deadline_at,
+    }
+    if reason is not None:
+        body |= {
+            "reason": reason.value,
+            "description": reason.description,
+            "ended_at": session.ended_at or session.idle_deadline_at,
+            "ended_by": session.ended_by or None,
+        }
+    return body
+
+
+def _end(
+    session: Session,
+    caller: Caller,
+    reason: Reason,
+    applications: Applications,
+    store: SessionStore,
+    bus: Bus,
+    now: int,
+) -> bool:
+    if session.dead_because(now) is not None:
+        return False
+    application = applications.get(session.client_id, now)
+    retention = application.policy.retention_seconds if application else _DEFAULT_RETENTION_SECONDS
+    return end_session(
+        session.sid,
+        reason=reason,
+        by=caller.client_id,
+        retention_seconds=retention,
+        store=store,
+        bus=bus,
+        now=now,
+    ).done
+
+
+def _find(sid: str, caller: Caller, scope: str, store: SessionStore) -> Session:
+    caller.needs(scope)
+    session = store.get(sid) if len(sid) == 22 else None
+    # Another subject's session and none at all look the same.
+    if session is None or caller.sub not in (None, session.sub):
+        raise SessionNotFound("not found", client_id=caller.client_id)
+    return session
+
+
+def _after(cursor: str | None) -> tuple[int, str] | None:
+    if cursor is None:
+        return None
+    started_at, _, sid = cursor.partition(".")
+    if not started_at.isdecimal() or len(started_at) > 10 or len(sid) != 22:
+        raise InvalidRequest("cursor must be the value of next.")
+    return int(started_at), sid
+
+
+def _log(caller: Caller, sub: str, sid: str | None = None) -> Mapping[str, Any]:
+    return {"client_id": caller.client_id, "sub": sub, "sid": sid}

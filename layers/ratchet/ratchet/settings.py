@@ -1,0 +1,46 @@
+"""The functions' environment as one frozen, checked value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+PREFIX = "RATCHET_"
+
+
+class InvalidSettings(Exception):
+    """The environment is wrong; the message lists every problem at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One field for each RATCHET_ variable of template.yaml.
+
+    issuer: issuer identifier (RFC 8414 section 2), or "" for the address of the API being called.
+    sessions_table, applications_table: DynamoDB table names.
+    signing_keys_secret, pepper_secret: Secrets Manager ids or ARNs.
+    event_bus: EventBridge bus name.
+    """
+
+    issuer: str
+    sessions_table: str
+    applications_table: str
+    signing_keys_secret: str
+    pepper_secret: str
+    event_bus: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Raises InvalidSettings for a missing, an empty or an unknown RATCHET_ variable."""
+        given = {key: value for key, value in environment.items() if key.startswith(PREFIX)}
+        names = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        problems = [f"{key} is unknown" for key in sorted(given.keys() - names.keys())]
+        for key, name in names.items():
+            if key not in given:
+                problems.append(f"{key} is missing")
+            elif not given[key] and name != "issuer":
+                problems.append(f"{key} is empty")
+        issuer = given.get(PREFIX + "ISSUER", "")
+        if issuer.endswith("/") or "?" in issuer or "#" in issuer:
+            problems.append(f"{PREFIX}ISSUER has a trailing slash, a query or a fragment")
+        if problems:
+            raise InvalidSettings("; ".join(problems))
+        return cls(**{name: given[key] for key, name in names.items()})

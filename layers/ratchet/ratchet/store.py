@@ -1,0 +1,309 @@
+"""The sessions table: the only module with DynamoDB expressions on sessions.
+
+Its verbs are the business's, each one conditional call, and they come back with the session. They
+raise Fault when DynamoDB cannot say what happened, and no OAuth error.
+
+A rotation, with two callers (A, B) who present the same token t0 at the same time:
+
+    A  UpdateItem IF current = H(t0)  SET current = H(t1), parent = H(t0), sealed = t1 under t0
+    B  UpdateItem IF current = H(t0)  -> ConditionalCheckFailed, and with it the item as A left it:
+                                         parent = H(t0), so B unseals t1 with its own t0
+
+There is no moment between reading and writing, so there is nothing to lock.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ratchet.errors import Fault
+from ratchet.reasons import Reason
+from ratchet.session import Session
+from ratchet.session_item import Item, attention_shard, from_item, seconds, to_item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+BATCH = 100
+"""BatchGetItem takes at most this many keys."""
+_BATCH_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """done: the write took place. session: as it is now, whoever made it so, or None: gone."""
+
+    done: bool
+    session: Session | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """What a refresh writes. successor_hash None: rotation is off, the token stays as it is.
+
+    scopes: those that were asked for; the session must have all of them. Instants in epoch seconds.
+    """
+
+    sid: str
+    client_id: str
+    presented_hash: bytes
+    successor_hash: bytes | None
+    sealed: bytes | None
+    request_hash: bytes | None
+    generation: int
+    scopes: frozenset[str]
+    idle_deadline_at: int
+    expires_at: int
+    sessions_valid_after: int
+
+
+class SessionStore:
+    """Sessions in one DynamoDB table, with the indexes `subject` and `attention`."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def create(self, session: Session) -> None:
+        """Writes a new session."""
+        outcome = self._conditional(
+            self._client.put_item,
+            Item=to_item(session),
+            ConditionExpression="attribute_not_exists(sid)",
+        )
+        stored = session if outcome.done else outcome.session
+        # 128 random bits do not collide. If the id is taken, then by this very put, which the SDK
+        # repeated after its answer was lost.
+        if stored is None or stored.current_hash != session.current_hash:
+            raise Fault("dynamodb: the session id is taken")
+
+    def get(self, sid: str) -> Session | None:
+        """The session as it is now (strongly consistent), or None."""
+        answer = self._call(
+            self._client.get_item, TableName=self._table, Key=_key(sid), ConsistentRead=True
+        )
+        return from_item(answer["Item"]) if "Item" in answer else None
+
+    def rotate(self, rotation: Rotation, now: int) -> Outcome:
+        """Replaces the current token, if the presented one is it and the session is alive.
+
+        One write unit, no read. done False: `session` tells why.
+        """
+        conditions = [
+            # the presented token is the newest one
+            "current_hash = :presented",
+            # and it is used by the application it was issued to
+            "client_id = :client",
+            # expiry and ends are enforced here; TTL and the sweep only tidy up
+            "attribute_not_exists(ended_at)",
+            "idle_deadline_at > :now",
+            "absolute_deadline_at > :now",
+            "started_at >= :valid_after",
+        ]
+        sets = ["idle_deadline_at = :idle", "expires_at = :expires", "rotated_at = :now"]
+        removes = []
+        values: Item = {
+            ":presented": {"B": rotation.presented_hash},
+            ":client": {"S": rotation.client_id},
+            ":now": seconds(now),
+            ":valid_after": seconds(rotation.sessions_valid_after),
+            ":idle": seconds(rotation.idle_deadline_at),
+            ":expires": seconds(rotation.expires_at),
+        }
+        for index, scope in enumerate(sorted(rotation.scopes)):
+            conditions.append(f"contains(scopes, :scope{index})")
+            values[f":scope{index}"] = {"S": scope}
+        if rotation.successor_hash is not None and rotation.sealed is not None:
+            sets += ["current_hash = :successor", "parent_hash = :presented", "sealed = :sealed"]
+            sets += ["generation = :generation"]
+            values[":successor"] = {"B": rotation.successor_hash}
+            values[":sealed"] = {"B": rotation.sealed}
+            values[":generation"] = {"N": str(rotation.generation)}
+            if rotation.request_hash is None:
+                removes.append("request_hash")
+            else:
+                sets.append("request_hash = :request")
+                values[":request"] = {"B": rotation.request_hash}
+        else:
+            # the current token has been used now, so its parent's right to be answered is over
+            removes += ["parent_hash", "sealed", "request_hash"]
+        return self._update(rotation.sid, conditions, sets, removes, values)
+
+    def end(
+        self,
+        sid: str,
+        *,
+        reason: Reason,
+        by: str,
+        now: int,
+        retention_seconds: int,
+        ended_at: int | None = None,
+        client_id: str | None = None,
+        idle_deadline_at: int | None = None,
+    ) -> Outcome:
+        """Ends a live session, for good. It stays due until `settle` says that it was published.
+
+        by: client id of who asked, "" for Ratchet itself. ended_at: when it ended, if not now.
+        client_id: only if it belongs to this application.
+        idle_deadline_at: only if it was not refreshed since it was seen with this deadline.
+        """
+        conditions = ["attribute_exists(sid)", "attribute_not_exists(ended_at)"]
+        values: Item = {
+            ":now": seconds(now),
+            ":ended": seconds(now if ended_at is None else ended_at),
+            ":reason": {"S": reason.value},
+            ":by": {"S": by},
+            ":expires": seconds(now + retention_seconds),
+            ":shard": {"N": str(attention_shard(sid))},
+        }
+        if client_id is not None:
+            conditions.append("client_id = :client")
+            values[":client"] = {"S": client_id}
+        if idle_deadline_at is not None:
+            conditions.append("idle_deadline_at = :seen")
+            values[":seen"] = seconds(idle_deadline_at)
+        sets = ["ended_at = :ended", "reason = :reason", "ended_by = :by", "expires_at = :expires"]
+        sets += ["attention_at = :now", "attention_shard = :shard"]
+        return self._update(sid, conditions, sets, ["sealed", "request_hash"], values)
+
+    def settle(self, session: Session) -> Outcome:
+        """The end of this session has been published: nothing is left to do for it."""
+        return self._update(
+            session.sid,
+            ["ended_at = :ended"],
+            [],
+            ["attention_at", "attention_shard"],
+            {":ended": seconds(session.ended_at or 0)},
+        )
+
+    def rearm(
+        self, session: Session, *, attention_at: int, warned_deadline_at: int | None = None
+    ) -> Outcome:
+        """Files a live session under its next instant, unless somebody else already has."""
+        sets = ["attention_at = :next"]
+        values: Item = {
+            ":seen": seconds(session.attention_at or 0),
+            ":next": seconds(attention_at),
+        }
+        if warned_deadline_at is not None:
+            sets.append("warned_deadline_at = :warned")
+            values[":warned"] = seconds(warned_deadline_at)
+        conditions = ["attention_at = :seen", "attribute_not_exists(ended_at)"]
+        return self._update(session.sid, conditions, sets, [], values)
+
+    def due(self, shard: int, now: int) -> Iterator[list[str]]:
+        """Session ids whose attention is due, oldest first, a page at a time.
+
+        Costs in proportion to what is due, never to the size of the table.
+        """
+        start: dict[str, Any] = {}
+        while True:
+            answer = self._call(
+                self._client.query,
+                TableName=self._table,
+                IndexName="attention",
+                KeyConditionExpression="attention_shard = :shard AND attention_at <= :now",
+                ExpressionAttributeValues={":shard": {"N": str(shard)}, ":now": seconds(now)},
+                Limit=BATCH,
+                **start,
+            )
+            yield [item["sid"]["S"] for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def of_subject(
+        self, sub: str, *, limit: int, after: tuple[int, str] | None = None
+    ) -> tuple[list[Session], tuple[int, str] | None]:
+        """A subject's sessions, newest first, and where the next page starts, or None.
+
+        A session shows up here a moment after it starts: the index is eventually consistent.
+        """
+        start = {}
+        if after is not None:
+            key = {"sub": {"S": sub}, "started_at": seconds(after[0]), "sid": {"S": after[1]}}
+            start = {"ExclusiveStartKey": key}
+        answer = self._call(
+            self._client.query,
+            TableName=self._table,
+            IndexName="subject",
+            KeyConditionExpression="#sub = :sub",
+            ExpressionAttributeNames={"#sub": "sub"},
+            ExpressionAttributeValues={":sub": {"S": sub}},
+            ScanIndexForward=False,
+            Limit=limit,
+            **start,
+        )
+        sessions = self.read([item["sid"]["S"] for item in answer["Items"]])
+        sessions.sort(key=lambda session: (session.started_at, session.sid), reverse=True)
+        last = answer.get("LastEvaluatedKey")
+        return sessions, (int(last["started_at"]["N"]), last["sid"]["S"]) if last else None
+
+    def read(self, sids: Iterable[str]) -> list[Session]:
+        """Those of the sessions that exist, in no order (eventually consistent)."""
+        keys = [_key(sid) for sid in sids]
+        found: list[Session] = []
+        for start in range(0, len(keys), BATCH):
+            wanted: Any = {self._table: {"Keys": keys[start : start + BATCH]}}
+            for _ in range(_BATCH_TRIES):
+                answer = self._call(self._client.batch_get_item, RequestItems=wanted)
+                found += [from_item(item) for item in answer["Responses"].get(self._table, [])]
+                wanted = answer.get("UnprocessedKeys")
+                if not wanted:
+                    break
+            else:
+                raise Fault("dynamodb: keys left unprocessed")
+        return found
+
+    def _update(
+        self, sid: str, conditions: list[str], sets: list[str], removes: list[str], values: Item
+    ) -> Outcome:
+        expression = "SET " + ", ".join(sets) if sets else ""
+        if removes:
+            expression += " REMOVE " + ", ".join(removes)
+        return self._conditional(
+            self._client.update_item,
+            Key=_key(sid),
+            UpdateExpression=expression.strip(),
+            ConditionExpression=" AND ".join(conditions),
+            ExpressionAttributeValues=values,
+            ReturnValues="ALL_NEW",
+        )
+
+    def _conditional(self, operation: Callable[..., Any], **arguments: Any) -> Outcome:
+        """The outcome of a conditional write; why it failed comes back with the failure itself."""
+        try:
+            answer = self._call(
+                operation,
+                TableName=self._table,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **arguments,
+            )
+        except _ConditionFailedError as failed:
+            return Outcome(False, failed.session)
+        return Outcome(True, from_item(answer["Attributes"]) if "Attributes" in answer else None)
+
+    def _call(self, operation: Callable[..., Any], **arguments: Any) -> Any:
+        try:
+            return operation(**arguments)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "ConditionalCheckFailedException":
+                item: Any = error.response.get("Item")
+                raise _ConditionFailedError(from_item(item) if item else None) from None
+            # Throttling, TransactionConflict, a missing table: faults, never reuse.
+            raise Fault(f"dynamodb: {code}") from None
+        except BotoCoreError as error:
+            raise Fault(f"dynamodb: {type(error).__name__}") from None
+
+
+class _ConditionFailedError(Exception):
+    def __init__(self, session: Session | None) -> None:
+        super().__init__()
+        self.session = session
+
+
+def _key(sid: str) -> Item:
+    return {"sid": {"S": sid}}
