@@ -1,0 +1,27 @@
+"""GET /.well-known/…: metadata (RFC 8414) and the JWK set (RFC 7517)."""
+
+from ratchet import discovery, endpoint, wiring
+from ratchet.grants import GRANTS
+from ratchet.parts import Parts
+from ratchet.request import Request
+from ratchet.response import Response
+
+
+def metadata(request: Request, parts: Parts, now: int) -> Response:
+    keys = parts.signer.keys(now)
+    return discovery.metadata(issuer=request.issuer, grant_types=list(GRANTS), keys=keys)
+
+
+def jwks(_request: Request, parts: Parts, now: int) -> Response:
+    return discovery.jwks(parts.signer.keys(now))
+
+
+handler = endpoint.handler(
+    "discovery",
+    {
+        "GET /.well-known/oauth-authorization-server": metadata,
+        "GET /.well-known/openid-configuration": metadata,
+        "GET /.well-known/jwks.json": jwks,
+    },
+    wiring.parts,
+)

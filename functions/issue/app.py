@@ -1,0 +1,29 @@
+"""POST /oauth/token (RFC 6749 section 3.2) and POST /sessions."""
+
+from ratchet import endpoint, grants, wiring
+from ratchet.client_authentication import authenticate_basic
+from ratchet.issue import SignIn, start_session, target_application
+from ratchet.parts import Parts
+from ratchet.request import Request
+from ratchet.response import Response
+
+
+def sessions(request: Request, parts: Parts, now: int) -> Response:
+    parameters = request.form_or_json()
+    backend = authenticate_basic(request, applications=parts.applications, now=now)
+    client_id = parameters.required("client_id")
+    sign_in = SignIn.from_parameters(parameters)
+    return start_session(
+        sign_in,
+        target_application(client_id, backend, sign_in, applications=parts.applications, now=now),
+        issuer=request.issuer,
+        store=parts.store,
+        signer=parts.signer,
+        peppers=parts.peppers,
+        now=now,
+    )
+
+
+handler = endpoint.handler(
+    "issue", {"POST /oauth/token": grants.respond, "POST /sessions": sessions}, wiring.parts
+)

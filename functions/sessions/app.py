@@ -1,0 +1,64 @@
+"""GET and DELETE /sessions and /sessions/{sid}: a subject's own, or any for an application."""
+
+from ratchet import endpoint, sessions, wiring
+from ratchet.parts import Parts
+from ratchet.request import Request
+from ratchet.response import Response
+from ratchet.sessions import Caller
+
+
+def authorize(request: Request, parts: Parts, now: int) -> Caller:
+    return sessions.authorize(
+        request.bearer(),
+        issuer=request.issuer,
+        applications=parts.applications,
+        store=parts.store,
+        signer=parts.signer,
+        now=now,
+    )
+
+
+def list_sessions(request: Request, parts: Parts, now: int) -> Response:
+    query, caller = request.query_parameters(), authorize(request, parts, now)
+    sub, cursor = query.text("sub"), query.text("cursor")
+    return sessions.list_sessions(caller, sub=sub, cursor=cursor, store=parts.store, now=now)
+
+
+def show(request: Request, parts: Parts, now: int) -> Response:
+    caller = authorize(request, parts, now)
+    return sessions.show(request.path_parameters["sid"], caller, store=parts.store, now=now)
+
+
+def end_one(request: Request, parts: Parts, now: int) -> Response:
+    return sessions.end_one(
+        request.path_parameters["sid"],
+        authorize(request, parts, now),
+        applications=parts.applications,
+        store=parts.store,
+        bus=parts.bus,
+        now=now,
+    )
+
+
+def end_all(request: Request, parts: Parts, now: int) -> Response:
+    sub = request.query_parameters().text("sub")
+    return sessions.end_all(
+        authorize(request, parts, now),
+        sub=sub,
+        applications=parts.applications,
+        store=parts.store,
+        bus=parts.bus,
+        now=now,
+    )
+
+
+handler = endpoint.handler(
+    "sessions",
+    {
+        "GET /sessions": list_sessions,
+        "DELETE /sessions": end_all,
+        "GET /sessions/{sid}": show,
+        "DELETE /sessions/{sid}": end_one,
+    },
+    wiring.parts,
+)
