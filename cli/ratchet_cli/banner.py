@@ -1,0 +1,42 @@
+"""What `ratchet local` prints once the service answers."""
+
+from __future__ import annotations
+
+from ratchet_cli.seed import APPLICATIONS, SECRETS
+
+_TEXT = """
+Ratchet is listening on {url}    (Ctrl-C stops it)
+
+Applications, for local use only:
+{applications}
+
+Paste these into another terminal, in this order:
+
+  # start a session for ada
+  T=$(curl -s -u demo-backend:demo-backend-secret -d sub=ada -d client_id=demo-native \\
+      -d scope="profile orders:read" {url}/sessions); echo "$T"
+
+  # refresh it: the refresh token moves one notch on
+  R=$(echo "$T" | sed 's/.*"refresh_token":"\\([^"]*\\)".*/\\1/')
+  T2=$(curl -s -d client_id=demo-native -d refresh_token="$R" {url}/oauth/refresh); echo "$T2"
+
+  # look at ada's sessions, with the access token
+  A=$(echo "$T2" | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+  curl -s -H "Authorization: Bearer $A" {url}/sessions
+
+  # end it; after that even the newest refresh token is refused, and the answer says why
+  R2=$(echo "$T2" | sed 's/.*"refresh_token":"\\([^"]*\\)".*/\\1/')
+  curl -s -d client_id=demo-native -d token="$R2" {url}/oauth/revoke
+  curl -s -d client_id=demo-native -d refresh_token="$R2" {url}/oauth/refresh
+"""
+
+
+def banner(url: str) -> str:
+    """Return the text to print, without a final newline. `url` has no trailing slash."""
+    width = max(map(len, APPLICATIONS))
+    applications = "\n".join(
+        f"  {client_id:<{width}}  preset {described['preset']:<9}"
+        + (f"  secret {SECRETS[client_id]}" if client_id in SECRETS else "  public")
+        for client_id, described in APPLICATIONS.items()
+    )
+    return _TEXT.format(url=url, applications=applications).rstrip("\n")

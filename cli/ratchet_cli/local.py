@@ -1,0 +1,123 @@
+"""Runs the whole service on this machine: `ratchet local`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from ratchet_cli import aws, gateway, running, schedule, template
+from ratchet_cli.banner import banner
+from ratchet_cli.emulator import Emulator
+from ratchet_cli.functions import Functions
+from ratchet_cli.lines import Lines
+from ratchet_cli.provision import provision
+from ratchet_cli.seed import seed
+
+
+class PortTakenError(Exception):
+    """Another program listens on the port."""
+
+
+def serve(template_path: Path, *, port: int, keep: bool, verbose: bool) -> None:
+    """Serve the template on 127.0.0.1 until Ctrl-C or SIGTERM, then leave no process behind.
+
+    Port 0 stands for any free one. With `keep` the state stays in `.ratchet/state` beside the
+    template, for the next start with `keep`. `verbose` shows the functions' log lines here instead
+    of writing them to `.ratchet/functions.log`. Raises PortTakenError, AlreadyRunningError, and
+    the errors of the parts before anything is served.
+    """
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        stack.enter_context(_stop_signals())
+        _serve(stack, template_path.resolve(), port, keep, verbose)
+        signal.pause()
+
+
+def _serve(
+    stack: contextlib.ExitStack, template_path: Path, port: int, keep: bool, verbose: bool
+) -> None:
+    # What `stack` holds is stopped in the reverse order of the lines below.
+    parsed = template.load(template_path)
+    routes, schedules = template.routes(parsed), template.schedules(parsed)
+    root = template_path.parent
+    folder = root / running.FOLDER
+    stack.enter_context(running.claimed(folder))
+    listener = stack.enter_context(_listen(port))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    emulator = stack.enter_context(Emulator(folder, folder / "state" if keep else None))
+    environment = aws.environment(emulator.endpoint_url)
+    aws.enter(environment)
+    environment |= provision(parsed, issuer=url)
+    os.environ.update(environment)
+
+    terminal = sys.stdout
+    if not verbose:
+        stack.enter_context(_logging_to(folder / "functions.log"))
+    seed(environment)
+    functions = Functions(root, template.functions(parsed))
+    stack.enter_context(gateway.serving(listener, routes, functions.invoke))
+    stack.enter_context(schedule.running(schedules, functions.invoke))
+    stack.enter_context(
+        running.published(
+            folder,
+            running.Running(
+                url=url,
+                endpoint_url=emulator.endpoint_url,
+                region=aws.REGION,
+                pid=os.getpid(),
+                template=str(template_path),
+                environment=environment,
+            ),
+        )
+    )
+    print(banner(url), file=terminal)
+    if not verbose:
+        log = os.path.relpath(folder / "functions.log")
+        print(f"The functions write their log lines to {log}.", file=terminal)
+    terminal.flush()
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Turn the signals that ask a program to end into one KeyboardInterrupt."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(*_: object) -> NoReturn:
+        # A second Ctrl-C may not break off the orderly end: every step of it has a time limit.
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _listen(port: int) -> socket.socket:
+    """Take the port before anything else starts. Requests wait until the service is ready."""
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise PortTakenError(port) from error
+    return listener
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    with path.open("w", encoding="utf-8") as file:
+        stream = Lines(file)
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+            yield

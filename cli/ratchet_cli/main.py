@@ -1,0 +1,98 @@
+"""The `ratchet` command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ratchet_cli import aws, local, running, schedule, template
+from ratchet_cli.emulator import EmulatorError
+from ratchet_cli.functions import Functions, HandlerError
+from ratchet_cli.provision import ProvisionError
+from ratchet_cli.template import TemplateError
+
+
+@click.group()
+def cli() -> None:
+    """Run Ratchet on this machine, and look after what it keeps."""
+
+
+@cli.command("local")
+@click.option(
+    "--port",
+    default=8787,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port on 127.0.0.1; 0 takes any free one.",
+)
+@click.option("--keep", is_flag=True, help="Keep the state in .ratchet/ for the next start.")
+@click.option("--verbose", is_flag=True, help="Show the functions' log lines here.")
+@click.option(
+    "--template",
+    "path",
+    default="template.yaml",
+    show_default=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The SAM template to serve.",
+)
+def local_command(port: int, keep: bool, verbose: bool, path: Path) -> None:
+    """Serve the whole service on this machine until Ctrl-C."""
+    try:
+        local.serve(path, port=port, keep=keep, verbose=verbose)
+    except local.PortTakenError:
+        raise click.ClickException(
+            f"port {port} on 127.0.0.1 is taken by another program, or not allowed."
+            f" Choose another one: make run PORT={port + 1} (or ratchet local --port {port + 1})"
+        ) from None
+    except running.AlreadyRunningError:
+        found = running.read(path.resolve().parent / running.FOLDER)
+        state = f"at {found.url} (process {found.pid})" if found else "and is still starting"
+        raise click.ClickException(
+            f"a local stack already runs in this tree {state}. Stop it with Ctrl-C first"
+        ) from None
+    except (TemplateError, HandlerError, ProvisionError, EmulatorError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything known, as JSON.")
+def status(as_json: bool) -> None:
+    """Print the URL of the local stack in this tree; exit with 1 if none runs."""
+    found = _running()
+    click.echo(json.dumps(asdict(found), indent=2) if as_json else found.url)
+
+
+@cli.command()
+def sweep() -> None:
+    """Sweep the local stack once, without waiting for its schedule."""
+    found = _running()
+    path = Path(found.template)
+    parsed = template.load(path)
+    named = {
+        name: function
+        for name, function in template.functions(parsed).items()
+        if Path(function.code_uri).name == "sweep"
+    }
+    aws.enter(found.environment)
+    # The result is what standard output is for; the function's own log lines go beside it.
+    with contextlib.redirect_stdout(sys.stderr):
+        functions = Functions(path.parent, named)
+        results = [
+            functions.invoke(item.function, schedule.event(item))
+            for item in template.schedules(parsed)
+            if item.function in named
+        ]
+    for result in results:
+        click.echo(json.dumps(result))
+
+
+def _running() -> running.Running:
+    found = running.find(Path.cwd())
+    if found is None:
+        raise click.ClickException("no local stack runs in this tree. Start one with: make run")
+    return found

@@ -1,0 +1,68 @@
+"""Fills a fresh local stack with what a first look needs. For local use only: it is all public."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SCOPES = {"profile", "orders:read", "orders:write"}
+SECRETS = {
+    "demo-backend": "demo-backend-secret",
+    "demo-machine": "demo-machine-secret",
+}
+# Fixed, so that scripts can rely on them.
+APPLICATIONS: dict[str, dict[str, Any]] = {
+    "demo-browser": {"preset": "browser", "grant_types": {"refresh_token"}, "scopes": SCOPES},
+    "demo-native": {"preset": "native", "grant_types": {"refresh_token"}, "scopes": SCOPES},
+    "demo-sensitive": {"preset": "sensitive", "grant_types": {"refresh_token"}, "scopes": SCOPES},
+    "demo-backend": {
+        "preset": "machine",
+        "grant_types": {"client_credentials"},
+        "scopes": {"sessions:read", "sessions:revoke"},
+        "starts_sessions_for": {"demo-browser", "demo-native", "demo-sensitive"},
+        "introspects_any": True,
+    },
+    "demo-machine": {
+        "preset": "machine",
+        "grant_types": {"client_credentials"},
+        "scopes": {"reports:read", "reports:write"},
+    },
+}
+
+
+def seed(environment: Mapping[str, str]) -> None:
+    """Write the demo applications, and signing keys unless a kept state has them already.
+
+    environment: the functions' variables, of a stack on this machine. Raises ratchet's Fault.
+    """
+    # Imported here: the functions' log lines go to where standard output is at that time.
+    import boto3
+    from ratchet import wiring
+    from ratchet.application import Application, hash_secret
+    from ratchet.keys import generate_signing_keys
+    from ratchet.policy import PRESETS
+    from ratchet.settings import Settings
+
+    settings = Settings.from_environment(environment)
+    secrets = boto3.client("secretsmanager")
+    # On AWS a secret without a value has no version; the emulator gives it an empty one.
+    if not secrets.get_secret_value(SecretId=settings.signing_keys_secret)["SecretString"]:
+        secrets.put_secret_value(
+            SecretId=settings.signing_keys_secret, SecretString=generate_signing_keys()
+        )
+    applications = wiring.build(settings).applications
+    for client_id, described in APPLICATIONS.items():
+        preset = described["preset"]
+        secret = SECRETS.get(client_id)
+        application = Application(
+            client_id=client_id,
+            name=f"Demo: {preset}",
+            confidential=secret is not None,
+            secret_hashes=(hash_secret(secret),) if secret else (),
+            grant_types=frozenset(described["grant_types"]),
+            scopes=frozenset(described["scopes"]),
+            starts_sessions_for=frozenset(described.get("starts_sessions_for", ())),
+            introspects_any=described.get("introspects_any", False),
+            policy=PRESETS[preset],
+        )
+        applications.put(application, {"preset": preset})
