@@ -1,0 +1,254 @@
+"""The real handlers, called as Lambda calls them, on a real engine over a socket.
+
+Tables, secrets and routes come from template.yaml. Time is `service.now`. Whatever the service
+hands out is remembered, and after every test none of it may stand in the log or in the tables.
+"""
+
+import io
+import json
+import logging
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import boto3
+import pytest
+from ratchet import endpoint, events, wiring
+from ratchet.parts import Parts
+from ratchet.session import Session
+from ratchet.session_item import from_item
+from ratchet_cli import aws, payload, template
+from ratchet_cli.emulator import Emulator
+from ratchet_cli.functions import Functions
+from ratchet_cli.provision import provision
+from ratchet_cli.seed import SECRETS, seed
+
+ROOT = Path(__file__).parents[2]
+ISSUER = "https://id.test"
+START = 1_800_000_000
+BACKEND = ("demo-backend", SECRETS["demo-backend"])
+MACHINE = ("demo-machine", SECRETS["demo-machine"])
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The environment of the functions, on an emulator that is there for the whole run."""
+    with pytest.MonkeyPatch.context() as patch:
+        with Emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+            variables = aws.environment(emulator.endpoint_url)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            patch.setattr(boto3, "DEFAULT_SESSION", None)
+            environment = provision(template.load(ROOT / "template.yaml"), issuer=ISSUER)
+            seed({**variables, **environment})
+            yield {**variables, **environment}
+
+
+@dataclass
+class Calls:
+    """What the service has asked of AWS: operations by name, and what DynamoDB charged for them."""
+
+    names: list[str] = field(default_factory=list)
+    charged: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def watch(self, client: Any, service: str) -> None:
+        hooks = client.meta.events
+        hooks.register(f"before-call.{service}", lambda model, **_: self.names.append(model.name))
+        if service == "dynamodb":
+            hooks.register("provide-client-params.dynamodb", self._ask_for_capacity)
+            hooks.register("after-call.dynamodb", self._note_capacity)
+
+    def _ask_for_capacity(self, params: dict[str, Any], **_: Any) -> None:
+        params["ReturnConsumedCapacity"] = "INDEXES"
+
+    def _note_capacity(self, parsed: Mapping[str, Any], **_: Any) -> None:
+        if "ConsumedCapacity" in parsed:
+            self.charged.append(parsed["ConsumedCapacity"])
+
+    def clear(self) -> None:
+        self.names.clear()
+        self.charged.clear()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer and the log line that was written for it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    log: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.body[name]
+
+
+class Service:
+    """A started service: `call` is what a client does, the rest is what an auditor sees."""
+
+    def __init__(self, functions: Functions, environment: Mapping[str, str], parts: Parts) -> None:
+        self.parts = parts
+        self.now = START
+        self.calls = Calls()
+        self.log = io.StringIO()
+        self.published: list[dict[str, Any]] = []
+        self._functions = functions
+        self._routes = template.routes(template.load(ROOT / "template.yaml"))
+        self._sessions_table = environment["RATCHET_SESSIONS_TABLE"]
+        self._dynamodb = boto3.client("dynamodb")
+        self.handed_out: set[str] = set()
+
+    # --- a client ------------------------------------------------------------------------------
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        form: Mapping[str, str] | str | None = None,
+        body: Any = None,
+        auth: tuple[str, str] | None = None,
+        bearer: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """form: a form body; body: bytes, or a value to be sent as JSON."""
+        sent = {"Host": "id.test", **(headers or {})}
+        raw = b""
+        if form is not None:
+            raw = (form if isinstance(form, str) else urlencode(form)).encode()
+            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        elif isinstance(body, bytes):
+            raw = body
+        elif body is not None:
+            raw = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        if auth is not None:
+            sent["Authorization"] = "Basic " + b64encode(":".join(auth).encode()).decode()
+        if bearer is not None:
+            sent["Authorization"] = f"Bearer {bearer}"
+        parts = urlsplit(url)
+        request = payload.Request(
+            method=method,
+            path=parts.path,
+            query=parts.query,
+            headers=list(sent.items()),
+            body=raw,
+            source_ip="192.0.2.1",
+        )
+        matched = payload.match(self._routes, method, parts.path)
+        assert matched is not None, f"no route for {method} {parts.path}"
+        written = self.log.tell()
+        response = payload.response(
+            self._functions.invoke(matched.route.function, payload.event(request, matched))
+        )
+        text = response.body.decode()
+        answer = Answer(
+            response.status,
+            dict(response.headers),
+            json.loads(text) if text else None,
+            json.loads(self.log.getvalue()[written:].splitlines()[-1]),
+        )
+        if response.status == 200 and isinstance(answer.body, dict):
+            for name in ("access_token", "refresh_token"):
+                self.handed_out |= {answer.body[name]} if name in answer.body else set()
+        return answer
+
+    def start(self, client_id: str = "demo-native", sub: str = "ada", **parameters: str) -> Answer:
+        answer = self.call(
+            "POST",
+            "/sessions",
+            form={"client_id": client_id, "sub": sub, **parameters},
+            auth=BACKEND,
+        )
+        assert answer.status == 200, answer
+        return answer
+
+    def refresh(
+        self, token: str, client_id: str = "demo-native", *, key: str | None = None, **form: str
+    ) -> Answer:
+        return self.call(
+            "POST",
+            "/oauth/refresh",
+            form={"client_id": client_id, "refresh_token": token, **form},
+            headers={"Idempotency-Key": key} if key else None,
+        )
+
+    def operator(self) -> str:
+        """An access token of an application's own, with both session scopes."""
+        answer = self.call(
+            "POST", "/oauth/token", form={"grant_type": "client_credentials"}, auth=BACKEND
+        )
+        return str(answer["access_token"])
+
+    def sweep(self) -> Mapping[str, Any]:
+        report: Mapping[str, Any] = self._functions.invoke("SweepFunction", {})
+        return report
+
+    # --- an auditor ----------------------------------------------------------------------------
+
+    def item(self, sid: str) -> dict[str, Any]:
+        answer = self._dynamodb.get_item(
+            TableName=self._sessions_table, Key={"sid": {"S": sid}}, ConsistentRead=True
+        )
+        return answer.get("Item", {})
+
+    def session(self, sid: str) -> Session:
+        return from_item(self.item(sid))
+
+    def put_item(self, item: Mapping[str, Any]) -> None:
+        self._dynamodb.put_item(TableName=self._sessions_table, Item=item)
+
+    def delete_item(self, sid: str) -> None:
+        self._dynamodb.delete_item(TableName=self._sessions_table, Key={"sid": {"S": sid}})
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+    def audit(self) -> None:
+        """Nothing that is usable stands in the log or in the tables."""
+        table = str(self._dynamodb.scan(TableName=self._sessions_table)["Items"])
+        for secret in {*self.handed_out, *SECRETS.values()}:
+            assert secret not in self.log.getvalue()
+            assert secret not in table
+
+
+@pytest.fixture(scope="session")
+def functions() -> Functions:
+    return Functions(ROOT, template.functions(template.load(ROOT / "template.yaml")))
+
+
+@pytest.fixture
+def service(
+    engine: Mapping[str, str], functions: Functions, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Service]:
+    """The service with cold caches, at START."""
+    for name, value in engine.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(wiring, "_parts", None)
+    parts = wiring.parts()
+    service = Service(functions, engine, parts)
+    monkeypatch.setattr(endpoint, "clock", lambda: service.now)
+    service.calls.watch(parts.store._client, "dynamodb")
+    publish = parts.bus.publish
+
+    def publish_and_note(happened: Any) -> None:
+        publish(happened)
+        service.published += [{"type": event.type, **event.detail()} for event in happened]
+
+    object.__setattr__(parts.bus, "publish", publish_and_note)
+    handler = logging.StreamHandler(service.log)
+    handler.setFormatter(events.logger.registered_formatter)
+    events.logger.addHandler(handler)
+    yield service
+    events.logger.removeHandler(handler)
+    for sid in {item["sid"]["S"] for item in _all(service)}:
+        service.delete_item(sid)
+
+
+def _all(service: Service) -> list[Any]:
+    service.audit()
+    answer = service._dynamodb.scan(TableName=service._sessions_table)
+    return list(answer["Items"])
