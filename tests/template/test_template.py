@@ -1,0 +1,62 @@
+"""template.yaml against the tree that it deploys."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import cfnlint.api
+import pytest
+
+from ratchet_cli import template
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "template.yaml"
+
+
+def functions() -> dict[str, dict[str, Any]]:
+    """The properties of every function, with what all functions share filled in."""
+    parsed = template.load(TEMPLATE)
+    return {
+        name: parsed["Globals"]["Function"] | resource["Properties"]
+        for name, resource in parsed["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+
+def test_every_function_folder_is_deployed_once_and_every_function_has_its_folder() -> None:
+    deployed = sorted(function["CodeUri"] for function in functions().values())
+    folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("functions/*/*.py")}
+    assert deployed == sorted(folder.as_posix() for folder in folders)
+
+
+@pytest.mark.parametrize("name", functions())
+def test_a_function_is_named_after_its_folder(name: str) -> None:
+    words = Path(functions()[name]["CodeUri"]).name.split("_")
+    assert name == "".join(word.title() for word in words) + "Function"
+
+
+@pytest.mark.parametrize("name", functions())
+def test_the_handler_of_a_function_is_in_its_folder(name: str) -> None:
+    function = functions()[name]
+    module, _, attribute = function["Handler"].rpartition(".")
+    package = function["CodeUri"].replace("/", ".")
+    assert callable(getattr(importlib.import_module(f"{package}.{module}"), attribute))
+
+
+@pytest.mark.parametrize("name", functions())
+def test_a_function_runs_on_python_3_13_on_arm64(name: str) -> None:
+    function = functions()[name]
+    assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
+
+
+def test_the_layer_is_built_for_what_the_functions_run_on() -> None:
+    layer = template.load(TEMPLATE)["Resources"]["RatchetLayer"]
+    assert layer["Metadata"]["BuildArchitecture"] == "arm64"
+    assert layer["Properties"]["CompatibleArchitectures"] == ["arm64"]
+    assert layer["Properties"]["CompatibleRuntimes"] == ["python3.13"]
+
+
+def test_cfn_lint_finds_nothing_to_say() -> None:
+    assert cfnlint.api.lint_file(TEMPLATE) == []
