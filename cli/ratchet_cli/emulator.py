@@ -107,8 +107,8 @@ class Emulator:
             time.sleep(0.05)
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin
-        process.stdin.close()
+        if process.stdin:
+            process.stdin.close()
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:

@@ -24,22 +24,30 @@ class PortTakenError(Exception):
     """Another program listens on the port."""
 
 
-def serve(template_path: Path, *, port: int, keep: bool, verbose: bool) -> None:
+def serve(
+    template_path: Path, *, port: int, keep: bool, verbose: bool, issuer: str | None = None
+) -> None:
     """Serve the template on 127.0.0.1 until Ctrl-C or SIGTERM, then leave no process behind.
 
     Port 0 stands for any free one. With `keep` the state stays in `.ratchet/state` beside the
     template, for the next start with `keep`. `verbose` shows the functions' log lines here instead
-    of writing them to `.ratchet/functions.log`. Raises PortTakenError, AlreadyRunningError, and
-    the errors of the parts before anything is served.
+    of writing them to `.ratchet/functions.log`. `issuer` defaults to the address.
+    Raises PortTakenError, AlreadyRunningError, and the errors of the parts before anything is
+    served.
     """
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         stack.enter_context(_stop_signals())
-        _serve(stack, template_path.resolve(), port, keep, verbose)
+        _serve(stack, template_path.resolve(), port, keep, verbose, issuer)
         signal.pause()
 
 
 def _serve(
-    stack: contextlib.ExitStack, template_path: Path, port: int, keep: bool, verbose: bool
+    stack: contextlib.ExitStack,
+    template_path: Path,
+    port: int,
+    keep: bool,
+    verbose: bool,
+    issuer: str | None,
 ) -> None:
     # What `stack` holds is stopped in the reverse order of the lines below.
     parsed = template.load(template_path)
@@ -53,7 +61,7 @@ def _serve(
     emulator = stack.enter_context(Emulator(folder, folder / "state" if keep else None))
     environment = aws.environment(emulator.endpoint_url)
     aws.enter(environment)
-    environment |= provision(parsed, issuer=url)
+    environment |= provision(parsed, issuer=issuer or url)
     os.environ.update(environment)
 
     terminal = sys.stdout

@@ -32,6 +32,7 @@ def cli() -> None:
 )
 @click.option("--keep", is_flag=True, help="Keep the state in .ratchet/ for the next start.")
 @click.option("--verbose", is_flag=True, help="Show the functions' log lines here.")
+@click.option("--issuer", help="Issuer of the tokens, where a tunnel or TLS proxy stands in front.")
 @click.option(
     "--template",
     "path",
@@ -40,10 +41,10 @@ def cli() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The SAM template to serve.",
 )
-def local_command(port: int, keep: bool, verbose: bool, path: Path) -> None:
+def local_command(port: int, keep: bool, verbose: bool, issuer: str | None, path: Path) -> None:
     """Serve the whole service on this machine until Ctrl-C."""
     try:
-        local.serve(path, port=port, keep=keep, verbose=verbose)
+        local.serve(path, port=port, keep=keep, verbose=verbose, issuer=issuer)
     except local.PortTakenError:
         raise click.ClickException(
             f"port {port} on 127.0.0.1 is taken by another program, or not allowed."

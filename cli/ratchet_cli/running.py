@@ -54,7 +54,7 @@ def published(folder: Path, running: Running) -> Iterator[None]:
     path = folder / _FILE
     draft = path.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(asdict(running), file, indent=2)
     draft.replace(path)
     try:

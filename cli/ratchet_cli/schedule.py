@@ -60,7 +60,7 @@ def run(
                 continue
             try:
                 invoke(schedule.function, event(schedule))
-            except (Exception, SystemExit):
+            except (Exception, SystemExit):  # noqa: BLE001 - one failed run does not stop the next
                 traceback.print_exc()
             due[index] = max(due[index] + schedule.seconds, clock())
 

@@ -37,6 +37,7 @@ def seed(environment: Mapping[str, str]) -> None:
     """
     # Imported here: the functions' log lines go to where standard output is at that time.
     import boto3
+
     from ratchet import wiring
     from ratchet.application import Application, hash_secret
     from ratchet.keys import generate_signing_keys

@@ -24,7 +24,7 @@ def handler(function: str, routes: Mapping[str, Respond], parts: Callable[[], Pa
     routes: by method and path as template.yaml writes it, `"GET /sessions/{sid}"`.
     """
 
-    def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         started = time.perf_counter()
         method, path = event["requestContext"]["http"]["method"], event["routeKey"].split(" ")[-1]
         response = _answer(event, routes, parts)

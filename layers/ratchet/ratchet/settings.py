@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from ratchet.errors import Fault
+
 PREFIX = "RATCHET_"
 
 
-class InvalidSettings(Exception):
+class InvalidSettings(Fault):
     """The environment is wrong; the message lists every problem at once."""
 
 
