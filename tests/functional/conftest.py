@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 import boto3
 import pytest
+
 from ratchet import endpoint, events, wiring
 from ratchet.parts import Parts
 from ratchet.session import Session
@@ -36,15 +37,17 @@ MACHINE = ("demo-machine", SECRETS["demo-machine"])
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """The environment of the functions, on an emulator that is there for the whole run."""
-    with pytest.MonkeyPatch.context() as patch:
-        with Emulator(tmp_path_factory.mktemp("emulator")) as emulator:
-            variables = aws.environment(emulator.endpoint_url)
-            for name, value in variables.items():
-                patch.setenv(name, value)
-            patch.setattr(boto3, "DEFAULT_SESSION", None)
-            environment = provision(template.load(ROOT / "template.yaml"), issuer=ISSUER)
-            seed({**variables, **environment})
-            yield {**variables, **environment}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Emulator(tmp_path_factory.mktemp("emulator")) as emulator,
+    ):
+        variables = aws.environment(emulator.endpoint_url)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        patch.setattr(boto3, "DEFAULT_SESSION", None)
+        environment = provision(template.load(ROOT / "template.yaml"), issuer=ISSUER)
+        seed({**variables, **environment})
+        yield {**variables, **environment}
 
 
 @dataclass
@@ -241,9 +244,10 @@ def service(
     object.__setattr__(parts.bus, "publish", publish_and_note)
     handler = logging.StreamHandler(service.log)
     handler.setFormatter(events.logger.registered_formatter)
-    events.logger.addHandler(handler)
+    logger = logging.getLogger(events.logger.service)
+    logger.addHandler(handler)
     yield service
-    events.logger.removeHandler(handler)
+    logger.removeHandler(handler)
     for sid in {item["sid"]["S"] for item in _all(service)}:
         service.delete_item(sid)
 

@@ -1,8 +1,8 @@
 """Refreshing and rotation: RFC 6749 section 6, design sections 2 and 3."""
 
 import pytest
-from ratchet.reasons import Reason
 
+from ratchet.reasons import Reason
 from tests.functional.conftest import BACKEND, START, Answer, Service
 
 KEY = "a-random-idempotency-key"

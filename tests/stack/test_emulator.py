@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+
 from ratchet_cli import aws, template
 from ratchet_cli.emulator import Emulator, EmulatorError
 from ratchet_cli.provision import ProvisionError, provision
@@ -50,7 +52,7 @@ def silent_within(endpoint_url: str, seconds: float) -> bool:
 
 def listening(pid: int) -> set[str]:
     """Return the addresses (hexadecimal, as the kernel prints them) a process listens on."""
-    sockets = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
     addresses = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
@@ -84,7 +86,7 @@ def test_the_functions_get_every_variable_of_the_template(tmp_path: Path) -> Non
     wanted = DEPLOYED["Globals"]["Function"]["Environment"]["Variables"]
     assert set(wanted) <= set(variables)
     assert variables["RATCHET_ISSUER"] == ISSUER
-    assert all(isinstance(value, str) and value for value in variables.values())
+    assert all(value for value in variables.values())
 
 
 def test_an_issuer_that_the_template_forbids_is_refused(tmp_path: Path) -> None:
@@ -108,7 +110,11 @@ def test_it_ends_with_its_block_and_leaves_no_state(tmp_path: Path) -> None:
 
 
 def test_kept_state_is_there_at_the_next_start_and_follows_a_new_issuer(tmp_path: Path) -> None:
-    item = {"sid": {"S": "kept"}, "hash": {"B": b"\0\xff"}, "generation": {"N": "7"}}
+    item: dict[str, Any] = {
+        "sid": {"S": "kept"},
+        "hash": {"B": b"\0\xff"},
+        "generation": {"N": "7"},
+    }
     with Emulator(tmp_path, tmp_path / "state") as emulator:
         first = provisioned(emulator)
         boto3.client("dynamodb").put_item(TableName=first["RATCHET_SESSIONS_TABLE"], Item=item)
@@ -149,7 +155,9 @@ def test_the_users_aws_settings_do_not_reach_it(tmp_path: Path) -> None:
         provisioned(emulator)
     assert "AWS_PROFILE" not in os.environ
     assert boto3.client("dynamodb").meta.region_name == aws.REGION
-    assert boto3.Session().get_credentials().access_key == "local"
+    credentials = boto3.Session().get_credentials()
+    assert credentials is not None
+    assert credentials.access_key == "local"
 
 
 def test_an_emulator_that_cannot_start_says_why(

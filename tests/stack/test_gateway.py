@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from ratchet_cli import gateway
 from ratchet_cli.functions import Context, Functions, HandlerError
 from ratchet_cli.template import Function, Route

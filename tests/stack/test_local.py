@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from ratchet_cli import running
 
 TEMPLATE = """

@@ -1,0 +1,92 @@
+"""Promises 1, 2 and 6: what a session and a refresh cost, counted by the engine itself.
+
+The emulator reports write units truthfully and read units flat, so reads are counted as calls.
+"""
+
+from ratchet.session_item import MAX_ITEM_BYTES, item_bytes
+from tests.functional.conftest import BACKEND, Answer, Service
+
+KEY = "a-random-idempotency-key"
+
+
+def charged(service: Service) -> list[tuple[float, bool]]:
+    """Write units of every call, and whether an index was written."""
+    return [
+        (float(entry["CapacityUnits"]), bool(entry.get("GlobalSecondaryIndexes")))
+        for entry in service.calls.charged
+    ]
+
+
+def largest_start(service: Service) -> Answer:
+    """A session whose item takes as much room as one may, found by trying."""
+    answer = None
+    for padding in range(200, 500):
+        tried = service.call(
+            "POST",
+            "/sessions",
+            body={
+                "client_id": "demo-native",
+                "sub": "u" * 128,
+                "device": "d" * 64,
+                "claims": {"padding": "x" * padding},
+            },
+            auth=BACKEND,
+        )
+        if tried.status == 400:
+            assert tried["error"] == "invalid_request"
+            assert "too long" in tried["error_description"]
+            break
+        answer = tried
+    assert answer is not None
+    assert tried.status == 400
+    return answer
+
+
+def test_a_refresh_is_one_write_unit_and_no_read_also_after_1000_rotations(
+    service: Service,
+) -> None:
+    answer = service.start()
+    service.refresh(service.start()["refresh_token"])
+    for _ in range(1000):
+        service.calls.clear()
+        answer = service.refresh(answer["refresh_token"], key=KEY)
+        assert service.calls.names == ["UpdateItem"]
+        assert charged(service) == [(1.0, False)]
+    assert service.session(answer["sid"]).generation == 1000
+    assert item_bytes(service.item(answer["sid"])) <= MAX_ITEM_BYTES
+
+
+def test_the_largest_session_that_may_start_stays_at_one_unit_for_life(service: Service) -> None:
+    answer = largest_start(service)
+    for _ in range(3):
+        service.calls.clear()
+        answer = service.refresh(answer["refresh_token"], key=KEY)
+        assert charged(service) == [(1.0, False)]
+    assert item_bytes(service.item(answer["sid"])) <= MAX_ITEM_BYTES
+    service.call(
+        "POST",
+        "/oauth/revoke",
+        form={"client_id": "demo-native", "token": answer["refresh_token"]},
+    )
+    assert item_bytes(service.item(answer["sid"])) <= MAX_ITEM_BYTES
+
+
+def test_a_replay_of_the_parent_is_one_call_too(service: Service) -> None:
+    first = service.start()
+    service.refresh(first["refresh_token"])
+    service.calls.clear()
+    assert service.refresh(first["refresh_token"]).status == 200
+    assert service.calls.names == ["UpdateItem"]
+
+
+def test_the_policy_is_read_once_a_minute_not_once_a_refresh(service: Service) -> None:
+    answer = service.start()
+    service.calls.clear()
+    for _ in range(10):
+        service.now += 1
+        answer = service.refresh(answer["refresh_token"])
+    assert service.calls.names == ["UpdateItem"] * 10
+    service.now += 60
+    service.calls.clear()
+    service.refresh(answer["refresh_token"])
+    assert service.calls.names == ["GetItem", "UpdateItem"]

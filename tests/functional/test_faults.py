@@ -1,0 +1,173 @@
+"""Promise 7: whatever fails, the client gets 503 with Retry-After, and its retry succeeds."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
+
+from ratchet import wiring
+from ratchet.errors import Fault
+from tests.functional.conftest import Answer, Service
+
+KEY = "a-random-idempotency-key"
+
+
+def unavailable(answer: Answer, fault: str) -> None:
+    assert answer.status == 503
+    assert answer["error"] == "temporarily_unavailable"
+    assert (answer["error_reason"], answer["retry"]) == ("unavailable", "after")
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["cache-control"] == "no-store"
+    assert (answer.log["level"], answer.log["error_reason"]) == ("ERROR", "unavailable")
+    assert fault in answer.log["fault"]
+
+
+class Break:
+    """Makes the next call of the DynamoDB client fail, before or after it took effect."""
+
+    def __init__(self, service: Service) -> None:
+        self._client = cast(Any, service.parts.store._client)
+        self._call: Callable[..., Any] = self._client._make_api_call
+
+    def next_call(self, fail: Callable[[], Exception], *, after: bool = False) -> None:
+        def call(operation: str, arguments: dict[str, Any]) -> Any:
+            self.mend()
+            if after:
+                self._call(operation, arguments)
+            raise fail()
+
+        self._client._make_api_call = call
+
+    def every_call_happens_twice(self) -> None:
+        """As when the SDK repeats a request whose answer was lost."""
+
+        def call(operation: str, arguments: dict[str, Any]) -> Any:
+            with contextlib.suppress(ClientError):
+                self._call(operation, arguments)
+            return self._call(operation, arguments)
+
+        self._client._make_api_call = call
+
+    def mend(self) -> None:
+        self._client._make_api_call = self._call
+
+
+@pytest.fixture
+def broken(service: Service) -> Iterator[Break]:
+    fault = Break(service)
+    yield fault
+    fault.mend()
+
+
+def error(code: str) -> Callable[[], Exception]:
+    return lambda: ClientError({"Error": {"Code": code, "Message": "x"}}, "UpdateItem")
+
+
+FAILURES = {
+    "throttled": error("ProvisionedThroughputExceededException"),
+    "internal": error("InternalServerError"),
+    "conflict": error("TransactionConflictException"),
+    "no table": error("ResourceNotFoundException"),
+    "timeout": lambda: ReadTimeoutError(endpoint_url="http://x"),
+    "unreachable": lambda: ConnectTimeoutError(endpoint_url="http://x"),
+}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after it took effect"])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failing_write_signs_nobody_out(
+    service: Service, broken: Break, failure: str, after: bool
+) -> None:
+    first = service.start()
+    broken.next_call(FAILURES[failure], after=after)
+    unavailable(service.refresh(first["refresh_token"]), "dynamodb")
+    service.now += 10
+    second = service.refresh(first["refresh_token"])
+    assert second.status == 200
+    assert service.session(first["sid"]).generation == 1
+    assert service.refresh(second["refresh_token"]).status == 200
+
+
+def test_an_outage_longer_than_the_leeway_is_covered_by_the_idempotency_key(
+    service: Service, broken: Break
+) -> None:
+    first = service.start()
+    broken.next_call(FAILURES["timeout"], after=True)
+    unavailable(service.refresh(first["refresh_token"], key=KEY), "ReadTimeoutError")
+    service.now += 600
+    second = service.refresh(first["refresh_token"], key=KEY)
+    assert second.status == 200
+    assert service.refresh(second["refresh_token"]).status == 200
+
+
+def test_a_write_that_the_sdk_repeats_after_it_took_effect_is_won_all_the_same(
+    service: Service, broken: Break
+) -> None:
+    """attempt 1 takes effect, its answer is lost; attempt 2, the same bytes, finds it done"""
+    broken.every_call_happens_twice()
+    first = service.start("demo-sensitive")
+    second = service.refresh(first["refresh_token"], "demo-sensitive")
+    assert (second.status, second.log["outcome"]) == (200, "rotated")
+    broken.mend()
+    assert service.refresh(second["refresh_token"], "demo-sensitive").status == 200
+    assert service.session(first["sid"]).generation == 2
+
+
+def test_without_the_signing_key_nothing_is_written(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = service.start()
+
+    def away(now: int) -> None:
+        raise Fault("secretsmanager: InternalServiceError")
+
+    service.calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(service.parts.signer, "prepare", away)
+        unavailable(service.refresh(first["refresh_token"]), "secretsmanager")
+    assert service.calls.names == []
+    assert service.session(first["sid"]).generation == 0
+    assert service.refresh(first["refresh_token"]).status == 200
+
+
+def test_a_defect_is_503_and_its_log_line_quotes_no_value(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = service.start()
+    token = first["refresh_token"]
+
+    def defect(*_: object) -> None:
+        raise ValueError(f"cannot handle {token}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.parts.store, "rotate", defect)
+        answer = service.refresh(token)
+    unavailable(answer, "ValueError")
+    assert "refresh.py:" in answer.log["at"]
+    assert token not in str(answer.log)
+    assert service.refresh(token).status == 200
+
+
+def test_a_missing_setting_is_503_and_named_in_the_log(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RATCHET_SESSIONS_TABLE")
+    monkeypatch.setattr(wiring, "_parts", None)
+    unavailable(service.refresh("rt1_x"), "RATCHET_SESSIONS_TABLE is missing")
+
+
+def test_an_event_that_cannot_be_published_fails_no_request(service: Service) -> None:
+    first = service.start()
+    second = service.refresh(first["refresh_token"])
+    service.refresh(second["refresh_token"])
+
+    def away(_: object) -> None:
+        raise Fault("events: ServiceUnavailable")
+
+    object.__setattr__(service.parts.bus, "publish", away)
+    answer = service.refresh(first["refresh_token"])
+    assert (answer.status, answer["error_reason"]) == (400, "reused")
+    session = service.session(first["sid"])
+    assert session.attention_at == service.now
