@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ratchet_cli import signing_keys
+
 SCOPES = {"profile", "orders:read", "orders:write"}
 SECRETS = {
     "demo-backend": "demo-backend-secret",
@@ -40,17 +42,11 @@ def seed(environment: Mapping[str, str]) -> None:
 
     from ratchet import wiring
     from ratchet.application import Application, hash_secret
-    from ratchet.keys import generate_signing_keys
     from ratchet.policy import PRESETS
     from ratchet.settings import Settings
 
     settings = Settings.from_environment(environment)
-    secrets = boto3.client("secretsmanager")
-    # On AWS a secret without a value has no version; the emulator gives it an empty one.
-    if not secrets.get_secret_value(SecretId=settings.signing_keys_secret)["SecretString"]:
-        secrets.put_secret_value(
-            SecretId=settings.signing_keys_secret, SecretString=generate_signing_keys()
-        )
+    signing_keys.put_first(boto3.client("secretsmanager"), settings.signing_keys_secret)
     applications = wiring.build(settings).applications
     for client_id, described in APPLICATIONS.items():
         preset = described["preset"]

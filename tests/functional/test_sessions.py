@@ -209,6 +209,17 @@ def test_a_cursor_that_was_made_up_is_refused(service: Service, cursor: str) -> 
     assert (answer.status, answer["error"]) == (400, "invalid_request")
 
 
+def test_a_cursor_beyond_all_time_starts_at_the_newest(service: Service) -> None:
+    first = service.start()
+    url = f"/sessions?cursor=9999999999.{'A' * 22}"
+    assert seen(service.call("GET", url, bearer=first["access_token"])) == [first["sid"]]
+
+
+def test_a_subject_that_cannot_be_is_refused(service: Service) -> None:
+    answer = service.call("GET", f"/sessions?sub={'x' * 3000}", bearer=service.operator())
+    assert (answer.status, answer["error"]) == (400, "invalid_request")
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"), [("/sessions", "GET, DELETE"), ("/sessions/x", "GET, DELETE")]
 )

@@ -11,6 +11,9 @@ from ratchet.policy import Policy
 GRANT_TYPES = frozenset({"client_credentials", "refresh_token"})
 
 
+MAX_CLIENT_ID = 64
+
+
 class InvalidApplication(ValueError):
     """The message lists every problem at once."""
 
@@ -42,8 +45,8 @@ class Application:
 
     def __post_init__(self) -> None:
         problems = []
-        if not self.client_id or len(self.client_id) > 64 or not _printable(self.client_id):
-            problems.append("client_id must be 1 to 64 printable ASCII characters without space")
+        if len(self.client_id) > MAX_CLIENT_ID or not _printable(self.client_id):
+            problems.append(f"client_id must be 1 to {MAX_CLIENT_ID} printable ASCII characters")
         if self.confidential and not self.secret_hashes:
             problems.append("a confidential application needs a secret")
         if not self.confidential and self.secret_hashes:

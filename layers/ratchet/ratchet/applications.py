@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ratchet.application import Application, from_mapping, to_mapping
+from ratchet.application import MAX_CLIENT_ID, Application, from_mapping, to_mapping
 from ratchet.errors import Fault
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Applications:
             remembered = self._remembered.get(client_id)
         if remembered is not None and 0 <= now - remembered[1] < REMEMBERED_SECONDS:
             return remembered[0]
-        application = self._read(client_id) if 0 < len(client_id) <= 64 else None
+        possible = 0 < len(client_id) <= MAX_CLIENT_ID and client_id.isascii()
+        application = self._read(client_id) if possible else None
         with self._lock:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()

@@ -14,13 +14,12 @@ from ratchet.errors import ApplicationDisabled, InvalidRequest, InvalidScope, Un
 from ratchet.refresh_token import Peppers
 from ratchet.request import Parameters
 from ratchet.response import Response
-from ratchet.session import Session, attention_at, idle_deadline
+from ratchet.session import MAX_SUB, Session, attention_at, idle_deadline
 from ratchet.session_item import MAX_ITEM_BYTES, largest_bytes
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
 from ratchet.token_response import token_response
 
-MAX_SUB = 128
 MAX_DEVICE = 64
 CLOCK_SKEW_SECONDS = 60
 

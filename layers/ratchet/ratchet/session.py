@@ -7,6 +7,8 @@ from typing import Any
 from ratchet.policy import Policy
 from ratchet.reasons import Reason
 
+MAX_SUB = 128
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:

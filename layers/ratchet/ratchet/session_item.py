@@ -19,12 +19,12 @@ MAX_ITEM_BYTES = 1024
 ATTENTION_SHARDS = 16
 """Partitions of the attention index, each good for 1,000 session starts a second."""
 
-_LAST_SECOND = 2**32 - 1
+LAST_SECOND = 2**32 - 1
 
 
 def seconds(instant: int) -> dict[str, str]:
     """An instant as a number. Milliseconds would be the year 50,000: refuses what is past 2106."""
-    if not 0 <= instant <= _LAST_SECOND:
+    if not 0 <= instant <= LAST_SECOND:
         raise ValueError(f"{instant} is not an instant in epoch seconds")
     return {"N": str(instant)}
 
@@ -147,15 +147,15 @@ def largest_bytes(session: Session) -> int:
         sealed=bytes(106),
         request_hash=bytes(32),
         generation=2**32 - 1,
-        rotated_at=_LAST_SECOND,
-        warned_deadline_at=_LAST_SECOND,
-        attention_at=_LAST_SECOND,
+        rotated_at=LAST_SECOND,
+        warned_deadline_at=LAST_SECOND,
+        attention_at=LAST_SECOND,
     )
     ended = replace(
         rotated,
         sealed=None,
         request_hash=None,
-        ended_at=_LAST_SECOND,
+        ended_at=LAST_SECOND,
         reason=max(Reason, key=len),
         ended_by="x" * 64,
     )

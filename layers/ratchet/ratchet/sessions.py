@@ -1,5 +1,6 @@
 """Looking at sessions and ending them: a subject its own, an application's backend any."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ from ratchet.events import Bus
 from ratchet.policy import DAY
 from ratchet.reasons import Reason
 from ratchet.response import Response
-from ratchet.session import Session
+from ratchet.session import MAX_SUB, Session
 from ratchet.session_end import end_session
+from ratchet.session_item import LAST_SECOND
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
 
@@ -38,8 +40,8 @@ class Caller:
                 raise InsufficientScope(scope, client_id=self.client_id, sub=self.sub)
             return self.sub
         self.needs(scope)
-        if asked is None:
-            raise InvalidRequest("The parameter sub is missing.")
+        if asked is None or len(asked) > MAX_SUB:
+            raise InvalidRequest(f"Name a subject of up to {MAX_SUB} characters in sub.")
         return asked
 
     def needs(self, scope: str) -> None:
@@ -197,9 +199,9 @@ def _after(cursor: str | None) -> tuple[int, str] | None:
     if cursor is None:
         return None
     started_at, _, sid = cursor.partition(".")
-    if not started_at.isdecimal() or len(started_at) > 10 or len(sid) != 22:
+    if not re.fullmatch("[0-9]{1,10}", started_at) or len(sid) != 22:
         raise InvalidRequest("cursor must be the value of next.")
-    return int(started_at), sid
+    return min(int(started_at), LAST_SECOND), sid
 
 
 def _log(caller: Caller, sub: str, sid: str | None = None) -> Mapping[str, Any]:
