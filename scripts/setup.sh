@@ -83,7 +83,7 @@ pip_install() {
 }
 
 total=$(grep == requirements/dev.txt | grep -cv win32)
-if [ -t 1 ]; then line='\r\033[K%s'; else line='%s\n'; fi
+if [ -t 1 ]; then line='\r\033[K%s' step=1; else line='%s\n' step=10; fi
 show_progress() {
   count=0
   while read -r word rest; do
@@ -91,11 +91,12 @@ show_progress() {
       Collecting | Processing | Requirement)
         count=$((count + 1))
         # shellcheck disable=SC2059
-        [ "$count" -gt "$total" ] || printf "$line" "  $count of $total packages"
+        [ $((count % step)) -ne 0 ] || printf "$line" "  $count of $total packages"
         ;;
       Installing)
         # shellcheck disable=SC2059
-        [ "$count" -lt "$total" ] || printf "$line" '  installing them ...'
+        [ "$count" -ne "$total" ] || printf "$line" '  installing them ...'
+        count=$((count + 1))
         ;;
     esac
   done

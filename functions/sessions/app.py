@@ -21,12 +21,24 @@ def authorize(request: Request, parts: Parts, now: int) -> Caller:
 def list_sessions(request: Request, parts: Parts, now: int) -> Response:
     query, caller = request.query_parameters(), authorize(request, parts, now)
     sub, cursor = query.text("sub"), query.text("cursor")
-    return sessions.list_sessions(caller, sub=sub, cursor=cursor, store=parts.store, now=now)
+    return sessions.list_sessions(
+        caller,
+        sub=sub,
+        cursor=cursor,
+        applications=parts.applications,
+        store=parts.store,
+        now=now,
+    )
 
 
 def show(request: Request, parts: Parts, now: int) -> Response:
-    caller = authorize(request, parts, now)
-    return sessions.show(request.path_parameters["sid"], caller, store=parts.store, now=now)
+    return sessions.show(
+        request.path_parameters["sid"],
+        authorize(request, parts, now),
+        applications=parts.applications,
+        store=parts.store,
+        now=now,
+    )
 
 
 def end_one(request: Request, parts: Parts, now: int) -> Response:
@@ -61,4 +73,5 @@ handler = endpoint.handler(
         "DELETE /sessions/{sid}": end_one,
     },
     wiring.parts,
+    elsewhere=["POST /sessions"],
 )

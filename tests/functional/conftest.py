@@ -4,6 +4,7 @@ Tables, secrets and routes come from template.yaml. Time is `service.now`. Whate
 hands out is remembered, and after every test none of it may stand in the log or in the tables.
 """
 
+import dataclasses
 import io
 import json
 import logging
@@ -18,6 +19,7 @@ import boto3
 import pytest
 
 from ratchet import endpoint, events, wiring
+from ratchet.applications import REMEMBERED_SECONDS
 from ratchet.parts import Parts
 from ratchet.session import Session
 from ratchet.session_item import from_item
@@ -103,6 +105,7 @@ class Service:
         self._sessions_table = environment["RATCHET_SESSIONS_TABLE"]
         self._dynamodb = boto3.client("dynamodb")
         self.handed_out: set[str] = set()
+        self._changed: set[str] = set()
 
     # --- a client ------------------------------------------------------------------------------
 
@@ -186,6 +189,20 @@ class Service:
         )
         return str(answer["access_token"])
 
+    def change(self, client_id: str, **changes: Any) -> None:
+        """What an operator does to an application; known to every function a minute later."""
+        applications = self.parts.applications
+        application = applications.get(client_id, self.now)
+        assert application is not None
+        changed = dataclasses.replace(application, **changes)
+        applications.put(changed, {"preset": client_id.removeprefix("demo-")})
+        self._changed.add(client_id)
+        self.now += REMEMBERED_SECONDS
+
+    def restore(self) -> None:
+        for client_id in list(self._changed):
+            self.change(client_id, disabled_at=None, sessions_valid_after=0)
+
     def sweep(self) -> Mapping[str, Any]:
         report: Mapping[str, Any] = self._functions.invoke("SweepFunction", {})
         return report
@@ -248,6 +265,7 @@ def service(
     logger.addHandler(handler)
     yield service
     logger.removeHandler(handler)
+    service.restore()
     for sid in {item["sid"]["S"] for item in _all(service)}:
         service.delete_item(sid)
 

@@ -82,7 +82,9 @@ def test_a_failing_write_signs_nobody_out(
 ) -> None:
     first = service.start()
     broken.next_call(FAILURES[failure], after=after)
-    unavailable(service.refresh(first["refresh_token"]), "dynamodb")
+    answer = service.refresh(first["refresh_token"])
+    unavailable(answer, "dynamodb")
+    assert (answer.log["sid"], answer.log["client_id"]) == (first["sid"], "demo-native")
     service.now += 10
     second = service.refresh(first["refresh_token"])
     assert second.status == 200

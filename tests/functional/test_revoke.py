@@ -79,3 +79,12 @@ def test_a_caller_that_cannot_authenticate_revokes_nothing(service: Service) -> 
 def test_the_token_is_required(service: Service) -> None:
     answer = service.call("POST", "/oauth/revoke", form={"client_id": "demo-native"})
     assert (answer.status, answer["error"]) == (400, "invalid_request")
+
+
+def test_a_session_that_has_expired_keeps_that_as_its_reason(service: Service) -> None:
+    first = service.start("demo-sensitive")
+    service.now += 900
+    assert revoke(service, first["refresh_token"], "demo-sensitive").status == 200
+    assert service.session(first["sid"]).reason is None
+    refused = service.refresh(first["refresh_token"], "demo-sensitive")
+    assert refused["error_reason"] == "idle_expired"

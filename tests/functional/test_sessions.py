@@ -221,8 +221,42 @@ def test_a_subject_that_cannot_be_is_refused(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "allowed"), [("/sessions", "GET, DELETE"), ("/sessions/x", "GET, DELETE")]
+    ("path", "allowed"), [("/sessions", "POST, GET, DELETE"), ("/sessions/x", "GET, DELETE")]
 )
 def test_a_wrong_method_is_405(service: Service, path: str, allowed: str) -> None:
     answer = service.call("PATCH", path)
     assert (answer.status, answer.headers["allow"]) == (405, allowed)
+
+
+def test_a_session_that_its_application_cut_off_is_shown_as_ended_and_refused(
+    service: Service,
+) -> None:
+    first = service.start()
+    service.now += 60
+    service.change("demo-native", sessions_valid_after=START + 1)
+    answer = service.call("GET", f"/sessions/{first['sid']}", bearer=service.operator())
+    assert (answer["status"], answer["reason"]) == ("ended", "policy_cutoff")
+    assert answer["ended_at"] == START + 1
+    refused = service.refresh(first["refresh_token"])
+    assert (refused.status, refused["error_reason"]) == (400, "policy_cutoff")
+    assert service.session(first["sid"]).generation == 0
+    late = service.start()
+    assert service.refresh(late["refresh_token"]).status == 200
+
+
+def test_a_disabled_application_is_refused_everywhere_and_its_sessions_stay(
+    service: Service,
+) -> None:
+    first = service.start()
+    service.change("demo-native", disabled_at=START)
+    answer = service.refresh(first["refresh_token"])
+    assert (answer.status, answer["error"]) == (401, "invalid_client")
+    assert answer["error_reason"] == "application_disabled"
+    answer = service.call("GET", "/sessions", bearer=first["access_token"])
+    assert (answer.status, answer["error_reason"]) == (401, "application_disabled")
+    form = {"client_id": "demo-native", "sub": "ada"}
+    answer = service.call("POST", "/sessions", form=form, auth=BACKEND)
+    assert (answer.status, answer["error"]) == (400, "unauthorized_client")
+    assert answer["error_reason"] == "application_disabled"
+    service.change("demo-native", disabled_at=None)
+    assert service.refresh(first["refresh_token"]).status == 200

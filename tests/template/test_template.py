@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,23 @@ def functions() -> dict[str, dict[str, Any]]:
         for name, resource in parsed["Resources"].items()
         if resource["Type"] == "AWS::Serverless::Function"
     }
+
+
+def references(node: Any) -> Iterator[str]:
+    """The names that !Ref, !GetAtt and !Sub stand for, anywhere below a node of the template."""
+    if isinstance(node, list):
+        for child in node:
+            yield from references(child)
+    elif isinstance(node, dict):
+        for key, child in node.items():
+            if key == "Ref":
+                yield child
+            elif key == "Fn::GetAtt":
+                yield child[0]
+            elif key == "Fn::Sub":
+                yield from re.findall(r"\$\{([\w:]+)", child)
+            else:
+                yield from references(child)
 
 
 def test_every_function_folder_is_deployed_once_and_every_function_has_its_folder() -> None:
@@ -60,3 +79,12 @@ def test_the_layer_is_built_for_what_the_functions_run_on() -> None:
 
 def test_cfn_lint_finds_nothing_to_say() -> None:
     assert cfnlint.api.lint_file(TEMPLATE) == []
+
+
+def test_every_reference_names_something_that_the_template_declares() -> None:
+    # cfn-lint does not look for these inside of functions.
+    parsed = template.load(TEMPLATE)
+    declared = parsed["Resources"].keys() | parsed["Parameters"].keys()
+    named = {name for name in references(parsed) if not name.startswith("AWS::")}
+    assert named
+    assert named <= declared

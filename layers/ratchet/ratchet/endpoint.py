@@ -1,7 +1,7 @@
 """The HTTP edge: an event becomes a request, an error a response, and one line is written."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ratchet import events
@@ -18,16 +18,27 @@ def clock() -> int:
     return int(time.time())
 
 
-def handler(function: str, routes: Mapping[str, Respond], parts: Callable[[], Parts]) -> Handler:
+def handler(
+    function: str,
+    routes: Mapping[str, Respond],
+    parts: Callable[[], Parts],
+    *,
+    elsewhere: Sequence[str] = (),
+) -> Handler:
     """A Lambda handler for payload format 2.0.
 
     routes: by method and path as template.yaml writes it, `"GET /sessions/{sid}"`.
+    elsewhere: routes on the same paths that another function answers, for the header Allow.
     """
+    allowed: dict[str, list[str]] = {}
+    for route in (*elsewhere, *routes):
+        method, path = route.split(" ")
+        allowed.setdefault(path, []).append(method)
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         started = time.perf_counter()
         method, path = event["requestContext"]["http"]["method"], event["routeKey"].split(" ")[-1]
-        response = _answer(event, routes, parts)
+        response = _answer(event, routes, ", ".join(allowed.get(path, ())), parts)
         events.request_finished(
             function,
             route=f"{method if method.isalpha() else '?'} {path}",
@@ -42,20 +53,22 @@ def handler(function: str, routes: Mapping[str, Respond], parts: Callable[[], Pa
 
 
 def _answer(
-    event: Mapping[str, Any], routes: Mapping[str, Respond], parts: Callable[[], Parts]
+    event: Mapping[str, Any],
+    routes: Mapping[str, Respond],
+    allowed: str,
+    parts: Callable[[], Parts],
 ) -> Response:
     try:
         ready = parts()
         request = Request.from_event(event, ready.issuer)
         respond = routes.get(f"{request.method} {request.resource}")
         if respond is None:
-            paths = (route.split(" ") for route in routes)
-            raise MethodNotAllowed(", ".join(m for m, path in paths if path == request.resource))
+            raise MethodNotAllowed(allowed)
         return respond(request, ready, clock())
     except OAuthError as error:
         return _refusal(error)
     except Fault as fault:
-        return _refusal(TemporarilyUnavailable(fault=str(fault)))
+        return _refusal(TemporarilyUnavailable(fault=str(fault), **fault.log))
     except Exception as error:  # noqa: BLE001 - the edge: a defect, too, must not sign anyone out
         # Its message could quote a token, so only its type and place are kept.
         return _refusal(TemporarilyUnavailable(fault=type(error).__name__, at=_place(error)))
@@ -66,7 +79,7 @@ def _refusal(error: OAuthError) -> Response:
     body = {"error": error.code, "error_description": error.description}
     if not error.code:
         del body["error"]
-    log = {"error": error.code, "detail": error.detail or None, **error.log}
+    log = {"error": error.code or None, "detail": error.detail or None, **error.log}
     if error.reason is not None:
         body |= {"error_reason": error.reason.value, "retry": error.reason.retry.value}
         log["error_reason"] = error.reason.value

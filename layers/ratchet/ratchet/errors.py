@@ -16,8 +16,13 @@ class Fault(Exception):
     """Something we depend on failed; whatever the caller wanted may be tried again unchanged.
 
     Raised by adapters (store, keys), which know no OAuth; answered as `TemporarilyUnavailable`.
-    The message is for the log: the service and its error code, never a value.
+    The message is for the log: the service and its error code, never a value. log: more fields of
+    the log line, for flows that know whose request it was.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.log: dict[str, Any] = {}
 
 
 class OAuthError(Exception):
@@ -103,6 +108,10 @@ class UnauthorizedClient(OAuthError):
 
     code = "unauthorized_client"
     description = "The application may not do this."
+
+    def __init__(self, detail: str, *, reason: Reason | None = None, **log: Any) -> None:
+        super().__init__(detail, **log)
+        self.reason = reason
 
 
 class UnsupportedGrantType(OAuthError):

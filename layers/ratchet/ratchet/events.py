@@ -55,11 +55,12 @@ def count(dimensions: Mapping[str, str], metrics: Mapping[str, tuple[MetricUnit,
 def request_finished(function: str, *, duration_ms: float, **fields: Any) -> None:
     """The line and the metric that every request writes, whatever became of it."""
     status = fields["status"]
-    outcome = str(fields.get("error_reason") or fields.get("error") or "ok")
+    answered = "ok" if status < 400 else str(status)
+    result = str(fields.get("error_reason") or fields.get("error") or answered)
     level = "ERROR" if status >= 500 else "INFO"
     log(function, level=level, duration_ms=round(duration_ms, 3), **fields)
     count(
-        {"function": function, "outcome": outcome},
+        {"function": function, "result": result},
         {
             "Requests": (MetricUnit.Count, 1),
             "Duration": (MetricUnit.Milliseconds, duration_ms),

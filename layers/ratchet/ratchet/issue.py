@@ -10,7 +10,8 @@ from ratchet import access_token, refresh_token
 from ratchet.access_token import RESERVED
 from ratchet.application import Application
 from ratchet.applications import Applications
-from ratchet.errors import ApplicationDisabled, InvalidRequest, InvalidScope, UnauthorizedClient
+from ratchet.errors import InvalidRequest, InvalidScope, UnauthorizedClient
+from ratchet.reasons import Reason
 from ratchet.refresh_token import Peppers
 from ratchet.request import Parameters
 from ratchet.response import Response
@@ -82,7 +83,7 @@ def target_application(
 ) -> Application:
     """The application that `backend` may start this session for.
 
-    Raises UnauthorizedClient, ApplicationDisabled, InvalidRequest, Fault.
+    Raises UnauthorizedClient, InvalidRequest, Fault.
     """
     about: dict[str, Any] = {"client_id": backend.client_id, "sub": sign_in.sub}
     if not backend.may_start_sessions_for(client_id):
@@ -91,7 +92,7 @@ def target_application(
     if application is None:
         raise UnauthorizedClient("no such application", **about)
     if application.disabled_at is not None:
-        raise ApplicationDisabled("the session's application", **about)
+        raise UnauthorizedClient("disabled", reason=Reason.APPLICATION_DISABLED, **about)
     # An application's own tokens carry its client id as sub; no user may pass for one (RFC 9700
     # section 4.15.1).
     if applications.get(sign_in.sub, now) is not None:
@@ -190,7 +191,7 @@ def _auth_time(value: Any) -> int | None:
 
 
 def _amr(value: Any) -> tuple[str, ...]:
-    methods = value.split() if isinstance(value, str) else value or []
+    methods = [] if value is None else value.split() if isinstance(value, str) else value
     if not isinstance(methods, list) or not all(
         isinstance(method, str) and method.isascii() and method.isalnum() for method in methods
     ):
@@ -200,7 +201,8 @@ def _amr(value: Any) -> tuple[str, ...]:
 
 def _claims(value: Any) -> Mapping[str, Any]:
     try:
-        claims = json.loads(value) if isinstance(value, str) and value else value or {}
+        omitted = value is None or value == ""
+        claims = {} if omitted else json.loads(value) if isinstance(value, str) else value
         json.dumps(claims, allow_nan=False).encode()
     except (ValueError, RecursionError):
         claims = None

@@ -53,5 +53,5 @@ _DESCRIPTIONS = {
     Reason.SESSION_UNKNOWN: "There is no such session.",
     Reason.WRONG_CLIENT: "The refresh token belongs to another application.",
     Reason.THROTTLED: "Too many requests; try again later.",
-    Reason.UNAVAILABLE: "The service cannot answer right now; the session is untouched, try again.",
+    Reason.UNAVAILABLE: "The service cannot answer right now; nothing is lost, try again.",
 }

@@ -147,8 +147,8 @@ def _reuse(
     )
     if outcome.session is None:
         return InvalidGrant(Reason.SESSION_UNKNOWN, "the item is gone", **about)
-    # Somebody else may have ended it in between; the stored reason is the true one.
-    reason = outcome.session.reason or Reason.REUSED
+    # Somebody else may have ended it in between; then that is the true reason.
+    reason = outcome.session.dead_because(now) or Reason.REUSED
     behind = session.generation - token.generation
     return InvalidGrant(reason, f"{behind} behind generation {session.generation}", **about)
 

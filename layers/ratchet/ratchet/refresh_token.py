@@ -204,7 +204,7 @@ def unseal(sealed: bytes, *, parent: RefreshToken, peppers: Peppers, now: int) -
     cipher = _cipher(parent, peppers, now)
     try:
         return _unpack(cipher.decrypt(nonce, encrypted, parent.session_bytes))
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise Fault("the sealed successor cannot be opened") from None
 
 

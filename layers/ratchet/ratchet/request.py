@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +37,7 @@ class Request:
             raise InvalidRequest(f"The body may have {MAX_BODY_BYTES} bytes.", status=413)
         try:
             raw = b64decode(body) if event.get("isBase64Encoded") else body.encode()
-        except (Base64Error, UnicodeEncodeError):
+        except ValueError:
             raise InvalidRequest("The body cannot be read.") from None
         if len(raw) > MAX_BODY_BYTES:
             raise InvalidRequest(f"The body may have {MAX_BODY_BYTES} bytes.", status=413)
@@ -69,9 +68,12 @@ class Request:
         if self._content_type() != JSON:
             return self.form()
         try:
-            return Parameters(dict(json.loads(self.body, object_pairs_hook=_members)))
-        except (ValueError, TypeError, RecursionError):
-            raise InvalidRequest("The body is not a JSON object in UTF-8.") from None
+            value = json.loads(self.body, object_pairs_hook=_members)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise InvalidRequest("The body is not a JSON object in UTF-8.")
+        return Parameters(value)
 
     def query_parameters(self) -> "Parameters":
         return Parameters.from_encoded(self.query)

@@ -49,8 +49,9 @@ class CachedSecret(Generic[T]):
             except Fault:
                 if self._loaded is None or now - self._loaded[1] >= USABLE_SECONDS:
                     raise
-                self._next_look_at = now + RETRY_SECONDS
-                return self._loaded[0]
+                value, loaded_at = self._loaded
+                self._next_look_at = min(now + RETRY_SECONDS, loaded_at + USABLE_SECONDS)
+                return value
             self._loaded = value, now
             self._next_look_at = 0
             return value

@@ -69,7 +69,11 @@ def authorize(
         raise InvalidToken("for another audience", client_id=claims["client_id"])
     application = applications.get(claims["client_id"], now)
     if application is None or application.disabled_at is not None:
-        raise InvalidToken("application disabled", client_id=claims["client_id"])
+        raise InvalidToken(
+            "application disabled",
+            reason=Reason.APPLICATION_DISABLED,
+            client_id=claims["client_id"],
+        )
     sid = claims.get("sid")
     if sid is not None:
         session = store.get(sid)
@@ -87,21 +91,31 @@ def authorize(
 
 
 def list_sessions(
-    caller: Caller, *, sub: str | None, cursor: str | None, store: SessionStore, now: int
+    caller: Caller,
+    *,
+    sub: str | None,
+    cursor: str | None,
+    applications: Applications,
+    store: SessionStore,
+    now: int,
 ) -> Response:
     """`{"sessions": […], "next": cursor}`: newest first, ended ones as long as they are kept."""
     subject = caller.subject(sub, READ)
     sessions, after = store.of_subject(subject, limit=PAGE, after=_after(cursor))
-    body: dict[str, Any] = {"sessions": [view(session, caller, now) for session in sessions]}
+    shown = [view(session, caller, applications, now) for session in sessions]
+    body: dict[str, Any] = {"sessions": shown}
     if after is not None:
         body["next"] = f"{after[0]}.{after[1]}"
     return Response(body=body, log=_log(caller, subject))
 
 
-def show(sid: str, caller: Caller, *, store: SessionStore, now: int) -> Response:
+def show(
+    sid: str, caller: Caller, *, applications: Applications, store: SessionStore, now: int
+) -> Response:
     """One session. Raises SessionNotFound, InsufficientScope, Fault."""
     session = _find(sid, caller, READ, store)
-    return Response(body=view(session, caller, now), log=_log(caller, session.sub, sid))
+    body = view(session, caller, applications, now)
+    return Response(body=body, log=_log(caller, session.sub, sid))
 
 
 def end_one(
@@ -123,20 +137,32 @@ def end_all(
     bus: Bus,
     now: int,
 ) -> Response:
-    """Signs a subject out everywhere: `{"ended": number}`. Repeatable if it was cut short."""
+    """Signs a subject out everywhere: `{"ended": number}`."""
     subject = caller.subject(sub, REVOKE)
-    ended, after = 0, None
+    reason, ended, after = Reason.REVOKED_EVERYWHERE, 0, None
+    own: list[Session] = []
     while True:
         sessions, after = store.of_subject(subject, limit=PAGE, after=after)
         for session in sessions:
-            ended += _end(session, caller, Reason.REVOKED_EVERYWHERE, applications, store, bus, now)
+            if session.sid == caller.sid:
+                # Last of all: cut short before that, the caller can still repeat it.
+                own.append(session)
+            else:
+                ended += _end(session, caller, reason, applications, store, bus, now)
         if after is None:
-            return Response(body={"ended": ended}, log={**_log(caller, subject), "ended": ended})
+            break
+    for session in own:
+        ended += _end(session, caller, reason, applications, store, bus, now)
+    return Response(body={"ended": ended}, log={**_log(caller, subject), "ended": ended})
 
 
-def view(session: Session, caller: Caller, now: int) -> Mapping[str, Any]:
+def view(
+    session: Session, caller: Caller, applications: Applications, now: int
+) -> Mapping[str, Any]:
     """A session as JSON: instants in epoch seconds, no hash, nothing sealed."""
-    reason = session.dead_because(now)
+    application = applications.get(session.client_id, now)
+    valid_after = application.sessions_valid_after if application else 0
+    reason = session.dead_because(now, valid_after)
     body: dict[str, Any] = {
         "sid": session.sid,
         "client_id": session.client_id,
@@ -153,10 +179,11 @@ def view(session: Session, caller: Caller, now: int) -> Mapping[str, Any]:
         "absolute_deadline_at": session.absolute_deadline_at,
     }
     if reason is not None:
+        over_since = valid_after if reason is Reason.POLICY_CUTOFF else session.idle_deadline_at
         body |= {
             "reason": reason.value,
             "description": reason.description,
-            "ended_at": session.ended_at or session.idle_deadline_at,
+            "ended_at": session.ended_at or over_since,
             "ended_by": session.ended_by or None,
         }
     return body
@@ -171,9 +198,10 @@ def _end(
     bus: Bus,
     now: int,
 ) -> bool:
-    if session.dead_because(now) is not None:
-        return False
     application = applications.get(session.client_id, now)
+    valid_after = application.sessions_valid_after if application else 0
+    if session.dead_because(now, valid_after) is not None:
+        return False
     retention = application.policy.retention_seconds if application else _DEFAULT_RETENTION_SECONDS
     return end_session(
         session.sid,

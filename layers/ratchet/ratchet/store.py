@@ -147,7 +147,8 @@ class SessionStore:
 
         by: client id of who asked, "" for Ratchet itself. ended_at: when it ended, if not now.
         client_id: only if it belongs to this application.
-        idle_deadline_at: only if it was not refreshed since it was seen with this deadline.
+        idle_deadline_at: only if it was not refreshed since it was seen with this deadline; without
+        it, only if it has not expired.
         """
         conditions = ["attribute_exists(sid)", "attribute_not_exists(ended_at)"]
         values: Item = {
@@ -164,6 +165,9 @@ class SessionStore:
         if idle_deadline_at is not None:
             conditions.append("idle_deadline_at = :seen")
             values[":seen"] = seconds(idle_deadline_at)
+        else:
+            # one that has expired keeps that as its reason, swept or not
+            conditions.append("idle_deadline_at > :now")
         sets = ["ended_at = :ended", "reason = :reason", "ended_by = :by", "expires_at = :expires"]
         sets += ["attention_at = :now", "attention_shard = :shard"]
         return self._update(sid, conditions, sets, ["sealed", "request_hash"], values)

@@ -2,7 +2,7 @@
 
 from ratchet import refresh_token
 from ratchet.client_authentication import authenticate
-from ratchet.errors import UnauthorizedClient
+from ratchet.errors import Fault, UnauthorizedClient
 from ratchet.parts import Parts
 from ratchet.refresh import refresh
 from ratchet.request import Request
@@ -17,15 +17,20 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     application = authenticate(request, form, applications=parts.applications, now=now)
     if "refresh_token" not in application.grant_types:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
-    return refresh(
-        token,
-        application,
-        scopes=form.scopes(),
-        idempotency_key=request.idempotency_key(),
-        issuer=request.issuer,
-        store=parts.store,
-        signer=parts.signer,
-        peppers=parts.peppers,
-        bus=parts.bus,
-        now=now,
-    )
+    try:
+        return refresh(
+            token,
+            application,
+            scopes=form.scopes(),
+            idempotency_key=request.idempotency_key(),
+            issuer=request.issuer,
+            store=parts.store,
+            signer=parts.signer,
+            peppers=parts.peppers,
+            bus=parts.bus,
+            now=now,
+        )
+    except Fault as fault:
+        # so that after an outage the log tells whom it hit
+        fault.log |= {"sid": token.sid, "client_id": application.client_id}
+        raise
