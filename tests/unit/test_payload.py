@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ratchet_cli import payload
 from ratchet_cli.payload import Request
 from ratchet_cli.template import Route

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+
 from ratchet_cli import schedule
 from ratchet_cli.template import Schedule
 

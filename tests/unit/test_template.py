@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ratchet_cli import template
 from ratchet_cli.template import Function, Route, Schedule, Template, TemplateError
 

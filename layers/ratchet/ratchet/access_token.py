@@ -92,7 +92,7 @@ def verify(token: str, *, keys: SigningKeys, issuer: str, now: int) -> Mapping[s
             key.public_key,
             algorithms=[key.algorithm],
             issuer=issuer,
-            # Time is an argument here, so exp and iat are checked below.
+            # Time is an argument here, so exp is checked below.
             options={
                 "require": ["iss", "sub", "aud", "client_id", "iat", "exp", "jti"],
                 "verify_aud": False,
@@ -101,7 +101,7 @@ def verify(token: str, *, keys: SigningKeys, issuer: str, now: int) -> Mapping[s
                 "verify_nbf": False,
             },
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, UnicodeEncodeError) as error:
         raise InvalidToken(type(error).__name__) from None
     if type(claims["exp"]) is not int or now >= claims["exp"]:
         raise ExpiredToken("expired", sid=claims.get("sid"))

@@ -1,6 +1,7 @@
 """What the two secrets hold: signing keys in their slots, and peppers by their ids. No I/O."""
 
 import json
+import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,6 +16,8 @@ ALGORITHMS = {"RSA": "RS256", "EC": "ES256"}
 SLOTS = ("next", "current", "previous")
 MIN_RSA_BITS = 2048
 MIN_PEPPER_CHARACTERS = 32
+_THUMBPRINT_MEMBERS = ("crv", "e", "kty", "n", "x", "y")
+_PEPPER_ID = re.compile("[1-9][0-9]{0,4}")
 
 
 class InvalidSecret(Fault):
@@ -77,11 +80,13 @@ def _signing_key(jwk: Any, slot: str) -> SigningKey:
     if isinstance(private_key, rsa.RSAPrivateKey):
         if private_key.key_size < MIN_RSA_BITS:
             raise InvalidSecret(f"signing keys: slot {slot} is shorter than {MIN_RSA_BITS} bits")
-        members = {name: jwk[name] for name in ("e", "kty", "n")}
+        public = jwt.algorithms.RSAAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
     elif isinstance(private_key, ec.EllipticCurvePrivateKey) and jwk.get("crv") == "P-256":
-        members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+        public = jwt.algorithms.ECAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
     else:
         raise InvalidSecret(f"signing keys: slot {slot} holds no private RSA or P-256 key")
+    # Spelt anew, not copied: one key must not get two thumbprints by another spelling.
+    members = {name: public[name] for name in _THUMBPRINT_MEMBERS if name in public}
     # RFC 7638: the required members in lexicographic order, without white space.
     canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
     kid = urlsafe_b64encode(sha256(canonical).digest()).rstrip(b"=").decode()
@@ -104,7 +109,7 @@ def generate_signing_keys(*, rsa_bits: int = 2048) -> str:
 def peppers(secret: str) -> dict[int, bytes]:
     """From the secret's JSON: `{"1": text of at least 32 characters, …}`, keys by pepper id."""
     texts = _json_object(secret, "peppers")
-    if not texts or not all(name.isdecimal() and 0 < int(name) < 1 << 16 for name in texts):
+    if not texts or not all(_PEPPER_ID.fullmatch(name) and int(name) < 1 << 16 for name in texts):
         raise InvalidSecret("peppers: needs numbers from 1 to 65535 as names")
     if any(
         not isinstance(text, str) or len(text) < MIN_PEPPER_CHARACTERS for text in texts.values()

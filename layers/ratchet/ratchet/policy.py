@@ -13,6 +13,7 @@ DAY = 24 * HOUR
 # is looked at until its idle deadline plus this, whatever its application's policy says by then.
 MAX_RETRY_WINDOW_SECONDS = DAY
 MAX_LEEWAY_SECONDS = 10 * MINUTE
+MAX_SECONDS = 3650 * DAY
 
 
 class InvalidPolicy(ValueError):
@@ -47,10 +48,16 @@ class Policy:
 
     def _problems(self) -> list[str]:
         problems = [
-            f"{field.name} must be a whole number of seconds, 0 or more"
+            f"{field.name} must be a whole number of seconds from 0 to {MAX_SECONDS}"
             for field in fields(self)
             if field.name.endswith("_seconds")
-            and (type(value := getattr(self, field.name)) is not int or value < 0)
+            and not (type(value := getattr(self, field.name)) is int and 0 <= value <= MAX_SECONDS)
+        ]
+        types: dict[str, type] = {"rotation": bool, "rotation_off_reason": str}
+        problems += [
+            f"{name} must be a {kind.__name__}"
+            for name, kind in types.items()
+            if not isinstance(getattr(self, name), kind)
         ]
         if problems:
             return problems
@@ -77,7 +84,7 @@ class Policy:
         """From `{"preset": name, field: number, …}`; raises InvalidPolicy."""
         overrides = dict(value)
         preset = overrides.pop("preset", None)
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise InvalidPolicy(f"preset must be one of {', '.join(PRESETS)}")
         unknown = overrides.keys() - {field.name for field in fields(cls)}
         if unknown:

@@ -36,7 +36,7 @@ class Request:
         if len(body) > 2 * MAX_BODY_BYTES:
             raise InvalidRequest(f"The body may have {MAX_BODY_BYTES} bytes.", status=413)
         try:
-            raw = b64decode(body) if event.get("isBase64Encoded") else body.encode()
+            raw = b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
         except ValueError:
             raise InvalidRequest("The body cannot be read.") from None
         if len(raw) > MAX_BODY_BYTES:
@@ -68,7 +68,7 @@ class Request:
         if self._content_type() != JSON:
             return self.form()
         try:
-            value = json.loads(self.body, object_pairs_hook=_members)
+            value = json.loads(self.body.decode(), object_pairs_hook=_members)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):

@@ -77,13 +77,10 @@ class Session:
             return None
         # A caller whose clock runs behind sees a negative age; that is still inside.
         age = now - self.rotated_at
-        if age <= policy.leeway_seconds and policy.leeway_seconds > 0:
+        if 0 < policy.leeway_seconds >= age:
             return "leeway"
-        if (
-            request_hash is not None
-            and request_hash == self.request_hash
-            and age <= policy.retry_window_seconds
-        ):
+        same_request = request_hash is not None and request_hash == self.request_hash
+        if same_request and 0 < policy.retry_window_seconds >= age:
             return "idempotency_key"
         return None
 

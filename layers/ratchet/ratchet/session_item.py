@@ -75,7 +75,7 @@ def from_item(item: Mapping[str, Any]) -> Session:
     """
     try:
         return _from_item(item)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         sid = item.get("sid", {}).get("S")
         raise Fault(f"item {sid} is damaged: {type(error).__name__}") from None
 
@@ -99,7 +99,7 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         auth_time=int(item["auth_time"]["N"]),
         amr=tuple(text("amr").split()),
         device=text("device"),
-        claims=json.loads(text("claims") or "{}"),
+        claims=dict(json.loads(text("claims")).items()) if "claims" in item else {},
         current_hash=bytes(item["current_hash"]["B"]),
         parent_hash=binary("parent_hash"),
         sealed=binary("sealed"),
@@ -140,8 +140,8 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
 
 
 def largest_bytes(session: Session) -> int:
-    """The most room that this session can ever take: rotated, warned of, and ended."""
-    rotated = replace(
+    """The most room this session can ever take: rotated and warned of. Its end makes it smaller."""
+    largest = replace(
         session,
         parent_hash=bytes(32),
         sealed=bytes(106),
@@ -151,12 +151,4 @@ def largest_bytes(session: Session) -> int:
         warned_deadline_at=LAST_SECOND,
         attention_at=LAST_SECOND,
     )
-    ended = replace(
-        rotated,
-        sealed=None,
-        request_hash=None,
-        ended_at=LAST_SECOND,
-        reason=max(Reason, key=len),
-        ended_by="x" * 64,
-    )
-    return max(item_bytes(to_item(rotated)), item_bytes(to_item(ended)))
+    return item_bytes(to_item(largest))

@@ -1,0 +1,95 @@
+"""The environment as one checked value (design section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, asdict
+from pathlib import Path
+
+import pytest
+
+from ratchet.settings import InvalidSettings, Settings
+from ratchet_cli import template
+
+ENVIRONMENT = {
+    "RATCHET_ISSUER": "https://id.test",
+    "RATCHET_SESSIONS_TABLE": "sessions",
+    "RATCHET_APPLICATIONS_TABLE": "applications",
+    "RATCHET_SIGNING_KEYS_SECRET": "keys",
+    "RATCHET_PEPPER_SECRET": "peppers",
+    "RATCHET_EVENT_BUS": "bus",
+}
+
+
+def problems(environment: dict[str, str]) -> str:
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.from_environment(environment)
+    return str(caught.value)
+
+
+def test_every_variable_is_a_field() -> None:
+    settings = Settings.from_environment(ENVIRONMENT)
+    assert asdict(settings) == {
+        name.removeprefix("RATCHET_").lower(): value for name, value in ENVIRONMENT.items()
+    }
+    with pytest.raises(FrozenInstanceError):
+        settings.issuer = "https://other.test"  # type: ignore[misc]
+
+
+def test_the_variables_are_those_of_the_template() -> None:
+    path = Path(__file__).parents[2] / "template.yaml"
+    outputs = template.stack_template(template.load(path))["Outputs"].values()
+    names = {output["Description"] for output in outputs}
+    assert {name for name in names if name.startswith("RATCHET_")} == set(ENVIRONMENT)
+
+
+def test_variables_of_others_are_none_of_our_business() -> None:
+    environment = {**ENVIRONMENT, "PATH": "", "AWS_REGION": "x", "ratchet_x": "1", "RATCHETX": "1"}
+    assert Settings.from_environment(environment) == Settings.from_environment(ENVIRONMENT)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_a_missing_variable_is_named(name: str) -> None:
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != name}
+    assert problems(environment) == f"{name} is missing"
+
+
+@pytest.mark.parametrize("name", [name for name in ENVIRONMENT if name != "RATCHET_ISSUER"])
+def test_an_empty_variable_is_named(name: str) -> None:
+    assert problems({**ENVIRONMENT, name: ""}) == f"{name} is empty"
+
+
+def test_the_issuer_may_be_empty() -> None:
+    """Then it is the address of the API that is being called."""
+    assert Settings.from_environment({**ENVIRONMENT, "RATCHET_ISSUER": ""}).issuer == ""
+
+
+def test_an_unknown_variable_is_refused() -> None:
+    """A misspelled setting would otherwise be silently without effect."""
+    assert problems({**ENVIRONMENT, "RATCHET_LEEWAY": "5"}) == "RATCHET_LEEWAY is unknown"
+
+
+@pytest.mark.parametrize("tail", ["/", "/path/", "?a=b", "#a"])
+def test_an_issuer_has_no_trailing_slash_query_or_fragment(tail: str) -> None:
+    """RFC 8414 section 2; clients compare it character by character."""
+    issuer = f"https://id.test{tail}"
+    assert "RATCHET_ISSUER" in problems({**ENVIRONMENT, "RATCHET_ISSUER": issuer})
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    assert problems(
+        {
+            "RATCHET_ISSUER": "https://id.test/",
+            "RATCHET_EVENT_BUS": "",
+            "RATCHET_B": "",
+            "RATCHET_A": "",
+        }
+    ).split("; ") == [
+        "RATCHET_A is unknown",
+        "RATCHET_B is unknown",
+        "RATCHET_SESSIONS_TABLE is missing",
+        "RATCHET_APPLICATIONS_TABLE is missing",
+        "RATCHET_SIGNING_KEYS_SECRET is missing",
+        "RATCHET_PEPPER_SECRET is missing",
+        "RATCHET_EVENT_BUS is empty",
+        "RATCHET_ISSUER has a trailing slash, a query or a fragment",
+    ]
