@@ -1,4 +1,4 @@
-"""The pages under docs/ say what the service does: their examples are run and compared."""
+"""README and docs say what the service does: their examples are run and compared."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from ratchet.reasons import Reason
 from ratchet_cli import template
 from tests.local_stack import ROOT, LocalStack, started
 
+README = ROOT / "README.md"
 HTTP_API = ROOT / "docs" / "http-api.md"
 REASONS = ROOT / "docs" / "reasons.md"
 ADDRESS = "http://127.0.0.1:8787"
@@ -133,12 +134,11 @@ def test_the_http_api_page_has_one_section_for_each_route_and_names_no_other(
     assert set(re.findall(rf"`({ROUTE})`", page)) == routes
 
 
-def test_every_example_of_the_http_api_page_prints_what_the_page_shows(
-    stack: LocalStack, tmp_path: Path
-) -> None:
-    page = HTTP_API.read_text(encoding="utf-8").replace(ADDRESS, stack.url)
-    shown = examples(page)
-    real = run([script for script, _, _ in shown], tmp_path)
+@pytest.mark.parametrize("page", [README, HTTP_API], ids=lambda page: page.name)
+def test_every_example_prints_what_the_page_shows(tmp_path: Path, page: Path) -> None:
+    with started(tmp_path) as stack:
+        shown = examples(page.read_text(encoding="utf-8").replace(ADDRESS, stack.url))
+        real = run([script for script, _, _ in shown], tmp_path)
     wrong = {
         script: found
         for (script, kind, text), output in zip(shown, real, strict=True)
