@@ -20,7 +20,7 @@ HANDLERS = sorted((ROOT / "functions").glob("*/app.py"))
 LAYERS = [
     {"reasons", "policy", "response"},
     {"errors", "application", "session"},
-    {"settings", "keys", "refresh_token", "session_item", "request"},
+    {"dead_sessions", "settings", "keys", "refresh_token", "session_item", "request"},
     {"access_token", "secret_cache", "store", "applications", "events"},
     {"signing", "session_end", "client_authentication", "token_response"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery"},

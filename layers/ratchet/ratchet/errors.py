@@ -97,10 +97,24 @@ class InvalidGrant(OAuthError):
 
     code = "invalid_grant"
 
-    def __init__(self, reason: Reason, detail: str = "", **log: Any) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str = "",
+        *,
+        retry_after_seconds: int | None = None,
+        **log: Any,
+    ) -> None:
         super().__init__(detail, **log)
-        self.reason = reason
+        self.reason: Reason = reason
         self.description = reason.description
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        if self.retry_after_seconds is None:
+            return {}
+        return {"Retry-After": str(self.retry_after_seconds)}
 
 
 class UnauthorizedClient(OAuthError):

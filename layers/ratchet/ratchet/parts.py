@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ratchet.applications import Applications
+from ratchet.dead_sessions import DeadSessions
 from ratchet.events import Bus
 from ratchet.refresh_token import Peppers
 from ratchet.request import Request
@@ -21,6 +22,7 @@ class Parts:
     store: SessionStore
     signer: Signer
     peppers: Peppers
+    dead_sessions: DeadSessions
     bus: Bus
 
 

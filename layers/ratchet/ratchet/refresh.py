@@ -14,6 +14,7 @@ docs/decisions.md has the reasons for the leeway, which RFC 9700 does not know.
 """
 
 from hashlib import sha256
+from typing import Any
 
 from ratchet import access_token, refresh_token
 from ratchet.application import Application
@@ -113,7 +114,11 @@ def _refuse_others(session: Session, application: Application, now: int) -> None
 
     Before anything counts as reuse: else whoever holds an old token could sign its owner out.
     """
-    about = {"sid": session.sid, "sub": session.sub, "client_id": application.client_id}
+    about: dict[str, Any] = {
+        "sid": session.sid,
+        "sub": session.sub,
+        "client_id": application.client_id,
+    }
     if session.client_id != application.client_id:
         # RFC 6749 section 6: "MUST ... ensure that the refresh token was issued to the
         # authenticated client"
@@ -132,7 +137,11 @@ def _reuse(
     now: int,
 ) -> InvalidGrant:
     """Ends the session of a token that has been replaced and used (RFC 9700 section 4.14.2)."""
-    about = {"sid": session.sid, "sub": session.sub, "client_id": application.client_id}
+    about: dict[str, Any] = {
+        "sid": session.sid,
+        "sub": session.sub,
+        "client_id": application.client_id,
+    }
     if token.generation >= session.generation:
         # Newer than what the table knows, as after a restore from a backup: nobody reused anything.
         return InvalidGrant(Reason.SESSION_UNKNOWN, "newer than the item", **about)

@@ -9,6 +9,7 @@ from botocore.config import Config
 
 from ratchet import keys
 from ratchet.applications import Applications
+from ratchet.dead_sessions import DeadSessions
 from ratchet.events import Bus
 from ratchet.parts import Parts
 from ratchet.secret_cache import CachedSecret
@@ -52,6 +53,7 @@ def build(settings: Settings) -> Parts:
         store=SessionStore(dynamodb, settings.sessions_table),
         signer=SecretSigner(signing_keys),
         peppers=SecretPeppers(peppers),
+        dead_sessions=DeadSessions(),
         bus=Bus(_events_client, settings.event_bus),
     )
 

@@ -2,7 +2,8 @@
 
 from ratchet import refresh_token
 from ratchet.client_authentication import authenticate
-from ratchet.errors import Fault, UnauthorizedClient
+from ratchet.dead_sessions import REMEMBERED_SECONDS
+from ratchet.errors import Fault, InvalidGrant, UnauthorizedClient
 from ratchet.parts import Parts
 from ratchet.refresh import refresh
 from ratchet.request import Request
@@ -17,6 +18,10 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     application = authenticate(request, form, applications=parts.applications, now=now)
     if "refresh_token" not in application.grant_types:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
+    about = {"sid": token.sid, "client_id": application.client_id}
+    if reason := parts.dead_sessions.reason(**about, now=now):
+        # A client that comes back with a token it was told is dead costs no write.
+        raise InvalidGrant(reason, "known", retry_after_seconds=REMEMBERED_SECONDS, **about)
     try:
         return refresh(
             token,
@@ -32,5 +37,8 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         )
     except Fault as fault:
         # so that after an outage the log tells whom it hit
-        fault.log |= {"sid": token.sid, "client_id": application.client_id}
+        fault.log |= about
+        raise
+    except InvalidGrant as refusal:
+        parts.dead_sessions.remember(**about, reason=refusal.reason, now=now)
         raise
