@@ -10,24 +10,28 @@ Ratchet is listening on {url}    (Ctrl-C stops it)
 Applications, for local use only:
 {applications}
 
-Paste these into another terminal, in this order:
+Paste these into another terminal, in this order.
 
-  # start a session for ada
+Start a session for Ada:
+
   T=$(curl -s -u demo-backend:demo-backend-secret -d sub=ada -d client_id=demo-native \\
       -d scope="profile orders:read" {url}/sessions); echo "$T"
 
-  # refresh it: the refresh token moves one notch on
+Refresh it; the refresh token moves one notch on:
+
   R=$(echo "$T" | sed 's/.*"refresh_token":"\\([^"]*\\)".*/\\1/')
   T2=$(curl -s -d client_id=demo-native -d refresh_token="$R" {url}/oauth/refresh); echo "$T2"
 
-  # look at ada's sessions, with the access token
-  A=$(echo "$T2" | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
-  curl -s -H "Authorization: Bearer $A" {url}/sessions
+Look at her sessions, with the access token:
 
-  # end it; after that even the newest refresh token is refused, and the answer says why
+  A=$(echo "$T2" | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+  curl -s -H "Authorization: Bearer $A" {url}/sessions; echo
+
+End it. After that even the newest refresh token is refused, and the answer says why:
+
   R2=$(echo "$T2" | sed 's/.*"refresh_token":"\\([^"]*\\)".*/\\1/')
   curl -s -d client_id=demo-native -d token="$R2" {url}/oauth/revoke
-  curl -s -d client_id=demo-native -d refresh_token="$R2" {url}/oauth/refresh
+  curl -s -d client_id=demo-native -d refresh_token="$R2" {url}/oauth/refresh; echo
 """
 
 

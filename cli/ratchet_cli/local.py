@@ -66,7 +66,7 @@ def _serve(
 
     terminal = sys.stdout
     if not verbose:
-        stack.enter_context(_logging_to(folder / "functions.log"))
+        stack.enter_context(_logging_to(folder / "functions.log", keep=keep))
     seed(environment)
     functions = Functions(root, template.functions(parsed))
     stack.enter_context(gateway.serving(listener, routes, functions.invoke))
@@ -87,7 +87,7 @@ def _serve(
     print(banner(url), file=terminal)
     if not verbose:
         log = os.path.relpath(folder / "functions.log")
-        print(f"The functions write their log lines to {log}.", file=terminal)
+        print(f"The functions write their log lines to {log}; grep it for a sid.", file=terminal)
     terminal.flush()
 
 
@@ -124,8 +124,9 @@ def _listen(port: int) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as file:
+def _logging_to(path: Path, *, keep: bool) -> Iterator[None]:
+    # The log explains the sessions, so it is kept and dropped with them.
+    with path.open("a" if keep else "w", encoding="utf-8") as file:
         stream = Lines(file)
         with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
             yield

@@ -20,6 +20,7 @@ from ratchet_cli.template import TemplateError
 
 
 @click.group()
+@click.version_option(package_name="ratchet-cli")
 def cli() -> None:
     """Run Ratchet on this machine, and look after what it keeps."""
 
@@ -65,14 +66,17 @@ def local_command(port: int, keep: bool, verbose: bool, issuer: str | None, path
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print everything known, as JSON.")
 def status(as_json: bool) -> None:
-    """Print the URL of the local stack in this tree; exit with 1 if none runs."""
+    """Print the URL of the local stack.
+
+    Exits with 1 if none runs in this tree.
+    """
     found = _running()
     click.echo(json.dumps(asdict(found), indent=2) if as_json else found.url)
 
 
 @cli.command()
 def sweep() -> None:
-    """Sweep the local stack once, without waiting for its schedule."""
+    """Sweep the local stack now."""
     found = _running()
     path = Path(found.template)
     parsed = template.load(path)
@@ -102,14 +106,15 @@ def keys_group() -> None:
 @keys_group.command("init")
 @click.argument("secret_id")
 def keys_init(secret_id: str) -> None:
-    """Put the first signing keys into SECRET_ID, the stack's output SigningKeysSecret.
+    """Put the first signing keys into a secret.
 
-    Uses your own AWS credentials and Region. A secret that has keys already is left as it is.
+    SECRET_ID is the stack's output SigningKeysSecret. Uses your own AWS credentials and Region. A secret that has keys already is left as it is.
     """
     try:
         done = signing_keys.put_first(boto3.client("secretsmanager"), secret_id)
     except (ClientError, BotoCoreError) as error:
-        raise click.ClickException(str(error)) from error
+        hint = "Is AWS_REGION or AWS_PROFILE set? " if isinstance(error, BotoCoreError) else ""
+        raise click.ClickException(f"{hint}{error}") from error
     if not done:
         raise click.ClickException("the secret has signing keys already; nothing was changed")
     click.echo("The secret now has a current and a next signing key.")

@@ -10,9 +10,8 @@ from ratchet.response import Response
 
 def sessions(request: Request, parts: Parts, now: int) -> Response:
     parameters = request.form_or_json()
+    sign_in, client_id = SignIn.from_parameters(parameters), parameters.required("client_id")
     backend = authenticate_basic(request, applications=parts.applications, now=now)
-    client_id = parameters.required("client_id")
-    sign_in = SignIn.from_parameters(parameters)
     return start_session(
         sign_in,
         target_application(client_id, backend, sign_in, applications=parts.applications, now=now),

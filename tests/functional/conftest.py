@@ -103,6 +103,7 @@ class Service:
         self._functions = functions
         self._routes = template.routes(template.load(ROOT / "template.yaml"))
         self._sessions_table = environment["RATCHET_SESSIONS_TABLE"]
+        self._applications_table = environment["RATCHET_APPLICATIONS_TABLE"]
         self._dynamodb = boto3.client("dynamodb")
         self.handed_out: set[str] = set()
         self._changed: set[str] = set()
@@ -220,6 +221,9 @@ class Service:
 
     def put_item(self, item: Mapping[str, Any]) -> None:
         self._dynamodb.put_item(TableName=self._sessions_table, Item=item)
+
+    def put_application(self, item: Mapping[str, Any]) -> None:
+        self._dynamodb.put_item(TableName=self._applications_table, Item=item)
 
     def delete_item(self, sid: str) -> None:
         self._dynamodb.delete_item(TableName=self._sessions_table, Key={"sid": {"S": sid}})

@@ -44,3 +44,15 @@ def test_the_jwk_set_is_served_from_memory(service: Service) -> None:
 def test_a_wrong_method_is_405(service: Service) -> None:
     answer = service.call("POST", "/.well-known/jwks.json")
     assert (answer.status, answer.headers["allow"]) == (405, "GET")
+
+
+def test_the_openapi_document_is_served_with_the_issuer_as_its_server(service: Service) -> None:
+    service.calls.clear()
+    answer = service.call("GET", "/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.headers["cache-control"] == "public, max-age=300"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer["servers"] == [{"url": ISSUER}]
+    assert answer["openapi"] == "3.1.0"
+    assert "/openapi.json" in answer["paths"]
+    assert service.calls.names == []

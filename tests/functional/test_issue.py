@@ -73,6 +73,7 @@ def test_an_unknown_grant_type_is_named_with_those_that_are_supported(service: S
         (None, b"grant_type=\xff", {"Content-Type": "application/x-www-form-urlencoded"}, 400,
          "not UTF-8"),
         (None, {"grant_type": "client_credentials"}, {}, 400, "application/x-www-form-urlencoded"),
+        ('{"grant_type":"client_credentials"}', None, {}, 400, "The body is JSON"),
         (None, b"", {}, 400, "application/x-www-form-urlencoded"),
         ("a=" + "x" * 16384, None, {}, 413, "16384 bytes"),
         ("&".join(f"p{number}=1" for number in range(65)), None, {}, 400, "64 parameters"),
@@ -193,6 +194,8 @@ def test_a_subject_in_any_script_is_kept_as_it_is(service: Service) -> None:
     ("changes", "says"),
     [
         ({"sub": ""}, "sub is missing"),
+        ({"scopes": "profile"}, "takes only client_id, sub, scope"),
+        ({"client_secret": "demo-backend-secret"}, "takes only client_id, sub, scope"),
         ({"sub": " ada"}, "sub must be"),
         ({"sub": "a" * 129}, "sub must be"),
         ({"sub": "a\nb"}, "sub must be"),

@@ -1,5 +1,8 @@
-"""Metadata (RFC 8414) and the JWK set (RFC 7517): what a client finds out by itself."""
+"""What a client finds out by itself: metadata (RFC 8414), JWK set (RFC 7517), OpenAPI document."""
 
+import json
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ratchet import client_authentication
@@ -41,3 +44,15 @@ def metadata(*, issuer: str, grant_types: list[str], keys: SigningKeys) -> Respo
 def jwks(keys: SigningKeys) -> Response:
     """The public keys, the next one included, so that a verifier's cache never meets an unknown."""
     return Response(body=keys.jwks(), headers=CACHEABLE)
+
+
+def openapi(issuer: str) -> Response:
+    """The description of the HTTP surface; `make openapi` makes its file of docs/openapi.yaml."""
+    return Response(body={**_openapi(), "servers": [{"url": issuer}]}, headers=CACHEABLE)
+
+
+@cache
+def _openapi() -> dict[str, Any]:
+    text = Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document

@@ -62,7 +62,11 @@ class SignIn:
 
     @classmethod
     def from_parameters(cls, parameters: Parameters) -> "SignIn":
-        """From a form, where amr is space-separated and claims is JSON, or from a JSON object."""
+        """From a form, where amr is space-separated and claims is JSON, or from a JSON object.
+
+        Raises InvalidRequest. client_id is there for the caller to look at.
+        """
+        parameters.only("client_id", "sub", "scope", "device", "auth_time", "amr", "claims")
         return cls(
             sub=parameters.required("sub"),
             scopes=parameters.scopes(),
@@ -87,10 +91,10 @@ def target_application(
     """
     about: dict[str, Any] = {"client_id": backend.client_id, "sub": sign_in.sub}
     if not backend.may_start_sessions_for(client_id):
-        raise UnauthorizedClient("may not start sessions for it", **about)
+        raise UnauthorizedClient(f"may not start sessions for {client_id[:64]!a}", **about)
     application = applications.get(client_id, now)
     if application is None:
-        raise UnauthorizedClient("no such application", **about)
+        raise UnauthorizedClient(f"no application {client_id[:64]!a}", **about)
     if application.disabled_at is not None:
         raise UnauthorizedClient("disabled", reason=Reason.APPLICATION_DISABLED, **about)
     # An application's own tokens carry its client id as sub; no user may pass for one (RFC 9700

@@ -158,8 +158,8 @@ def _reuse(
         return InvalidGrant(Reason.SESSION_UNKNOWN, "the item is gone", **about)
     # Somebody else may have ended it in between; then that is the true reason.
     reason = outcome.session.dead_because(now) or Reason.REUSED
-    behind = session.generation - token.generation
-    return InvalidGrant(reason, f"{behind} behind generation {session.generation}", **about)
+    detail = f"token of generation {token.generation}, session at {session.generation}"
+    return InvalidGrant(reason, detail, **about)
 
 
 def _request_hash(token: RefreshToken, idempotency_key: str | None) -> bytes | None:

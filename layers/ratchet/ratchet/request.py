@@ -58,6 +58,8 @@ class Request:
         """The parameters of a form body (RFC 6749 appendix B)."""
         if self._content_type() != FORM:
             raise InvalidRequest(f"Send the parameters as {FORM}.")
+        if self.body.startswith(b"{"):
+            raise InvalidRequest(f"The body is JSON, but its content type is {FORM}.")
         try:
             return Parameters.from_encoded(self.body.decode())
         except UnicodeDecodeError:
@@ -129,6 +131,12 @@ class Parameters:
         if not isinstance(value, str):
             raise InvalidRequest(f"The parameter {name} is not a text.")
         return value
+
+    def only(self, *names: str) -> "Parameters":
+        """For addresses of our own: a misspelt parameter must not count as an omitted one."""
+        if self.values.keys() - set(names):
+            raise InvalidRequest(f"This address takes only {', '.join(names)}.")
+        return self
 
     def required(self, name: str) -> str:
         value = self.text(name)

@@ -148,7 +148,7 @@ def _visit(
             bus=bus,
             now=now,
         )
-        return "ended" if outcome.done else "overtaken"
+        return _tell("ended", session, reason) if outcome.done else "overtaken"
     next_at = attention_at(session, policy)
     if next_at > now:
         return "rearmed" if store.rearm(session, attention_at=next_at).done else "overtaken"
@@ -156,4 +156,11 @@ def _visit(
     bus.publish([events.expiring(session)])
     deadline = session.idle_deadline_at
     outcome = store.rearm(session, attention_at=deadline, warned_deadline_at=deadline)
-    return "warned" if outcome.done else "overtaken"
+    return _tell("warned", session) if outcome.done else "overtaken"
+
+
+def _tell(what: str, session: Session, reason: Reason | None = None) -> str:
+    """One line in the log for each session that was not just filed anew."""
+    about = {"sid": session.sid, "sub": session.sub, "client_id": session.client_id}
+    events.log("sweep", outcome=what, error_reason=reason.value if reason else None, **about)
+    return what
