@@ -173,3 +173,15 @@ def test_an_event_that_cannot_be_published_fails_no_request(service: Service) ->
     assert (answer.status, answer["error_reason"]) == (400, "reused")
     session = service.session(first["sid"])
     assert session.attention_at == service.now
+
+
+def test_an_end_that_the_sdk_repeats_is_published_and_counted_all_the_same(
+    service: Service, broken: Break, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = service.start()
+    service.refresh(service.refresh(first["refresh_token"])["refresh_token"])
+    broken.every_call_happens_twice()
+    answer = service.refresh(first["refresh_token"])
+    assert (answer.status, answer["error_reason"]) == (400, "reused")
+    assert "session.reuse_detected" in [event["type"] for event in service.published]
+    assert '"SessionsEnded"' in capsys.readouterr().out

@@ -116,3 +116,10 @@ def test_a_public_application_cannot_introspect(service: Service) -> None:
 def test_the_token_is_required(service: Service) -> None:
     answer = service.call("POST", "/oauth/introspect", form={}, auth=BACKEND)
     assert (answer.status, answer["error"]) == (400, "invalid_request")
+
+
+def test_custom_claims_cannot_say_what_introspection_says(service: Service) -> None:
+    for name in ("active", "username", "token_type", "idle_deadline_at"):
+        body = {"client_id": "demo-native", "sub": "ada", "claims": {name: False}}
+        answer = service.call("POST", "/sessions", body=body, auth=BACKEND)
+        assert (answer.status, answer["error"]) == (400, "invalid_request")

@@ -210,6 +210,7 @@ def test_a_subject_in_any_script_is_kept_as_it_is(service: Service) -> None:
         ({"auth_time": "yesterday"}, "auth_time must be"),
         ({"auth_time": True}, "auth_time must be"),
         ({"auth_time": -1}, "auth_time must be"),
+        ({"claims": "[" * 900 + "]" * 900}, "claims may have 50"),
         ({"claims": {"sub": "eve"}}, "claims must not have sub"),
         ({"claims": "[1]"}, "claims must be a JSON object"),
         ({"claims": "{"}, "claims must be a JSON object"),
@@ -252,3 +253,11 @@ def test_a_scope_beyond_the_applications_starts_no_session(service: Service) -> 
     form = {"sub": "ada", "client_id": "demo-native", "scope": "admin"}
     answer = service.call("POST", "/sessions", form=form, auth=BACKEND)
     assert (answer.status, answer["error"]) == (400, "invalid_scope")
+
+
+def test_what_stands_in_the_wrong_field_does_not_get_into_the_log(service: Service) -> None:
+    token = service.start()["access_token"]
+    for field in ("client_id", "sub"):
+        body = {"client_id": "nobody", "sub": "ada", field: token}
+        assert service.call("POST", "/sessions", body=body, auth=BACKEND).status == 400
+    assert token[:20] not in service.log.getvalue()

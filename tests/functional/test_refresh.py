@@ -292,3 +292,76 @@ def test_a_refresh_logs_one_line_and_names_what_happened(service: Service) -> No
     assert line["route"] == "POST /oauth/refresh"
     assert (line["status"], line["outcome"]) == (200, "rotated")
     assert (line["client_id"], line["sub"], line["sid"]) == ("demo-native", "ada", first["sid"])
+
+
+def test_a_shorter_leeway_or_window_takes_nothing_back_from_earlier_rotations(
+    service: Service,
+) -> None:
+    by_time, by_key = service.start()["refresh_token"], service.start()["refresh_token"]
+    service.set_policy("demo-native", leeway_seconds=600)
+    service.refresh(by_time)
+    service.refresh(by_key, key=KEY)
+    service.set_policy("demo-native", leeway_seconds=0, retry_window_seconds=0)
+    assert service.refresh(by_time).status == 200
+    service.now += 600
+    assert service.refresh(by_key, key=KEY).status == 200
+    refused(service.refresh(by_time), Reason.REUSED)
+
+
+def test_a_shorter_idle_time_is_warned_of_and_ended_at_its_new_deadline(service: Service) -> None:
+    first = service.start()
+    service.set_policy("demo-native", idle_ttl_seconds=DAY, expiry_warning_seconds=3600)
+    service.calls.clear()
+    second = service.refresh(first["refresh_token"])
+    assert service.calls.names.count("UpdateItem") == 2
+    service.calls.clear()
+    service.refresh(second["refresh_token"])
+    assert service.calls.names == ["UpdateItem"]
+    service.now += DAY - 3600
+    assert service.sweep()["warned"] == 1
+    service.now += 3600
+    assert service.sweep()["ended"] == 1
+    assert service.session(first["sid"]).reason is Reason.IDLE_EXPIRED
+
+
+def test_rotation_off_keeps_the_token_and_moves_the_idle_deadline(service: Service) -> None:
+    service.set_policy("demo-native", rotation=False, rotation_off_reason="a test")
+    first = service.start()
+    for _ in range(3):
+        service.now += DAY
+        again = service.refresh(first["refresh_token"])
+        assert (again.status, again.log["outcome"]) == (200, "kept")
+        assert again["refresh_token"] == first["refresh_token"]
+        assert again["refresh_token_expires_in"] == 90 * DAY
+    service.now += 90 * DAY
+    refused(service.refresh(first["refresh_token"]), Reason.IDLE_EXPIRED)
+
+
+def test_switching_rotation_off_and_on_again_signs_nobody_out(service: Service) -> None:
+    token = service.start()["refresh_token"]
+    service.set_policy("demo-native", rotation=False, rotation_off_reason="a test")
+    lasting = service.refresh(token)
+    assert lasting.log["outcome"] == "rotated"
+    assert service.refresh(lasting["refresh_token"]).log["outcome"] == "kept"
+    service.set_policy("demo-native", rotation=True)
+    answer = service.refresh(lasting["refresh_token"])
+    assert answer.log["outcome"] == "rotated"
+    assert service.refresh(answer["refresh_token"]).status == 200
+
+
+def test_an_application_that_gets_no_refresh_tokens_any_more_may_not_refresh(
+    service: Service,
+) -> None:
+    first = service.start()
+    service.set_policy("demo-native", idle_ttl_seconds=0, expiry_warning_seconds=0)
+    answer = service.refresh(first["refresh_token"])
+    assert (answer.status, answer["error"]) == (400, "unauthorized_client")
+    assert service.session(first["sid"]).generation == 0
+
+
+def test_too_many_scopes_are_a_4xx_and_nothing_is_rotated(service: Service) -> None:
+    first = service.start()
+    scope = " ".join(f"s{number}" for number in range(2000))
+    answer = service.refresh(first["refresh_token"], scope=scope)
+    assert (answer.status, answer["error"]) == (400, "invalid_scope")
+    assert service.session(first["sid"]).generation == 0

@@ -28,7 +28,7 @@ def test_either_token_ends_the_whole_session_whatever_the_hint_says(
     assert [event["type"] for event in service.published] == ["session.revoked"]
 
 
-def test_an_older_token_of_the_session_ends_it_too(service: Service) -> None:
+def test_the_direct_parent_signs_out_too(service: Service) -> None:
     first = service.start()
     second = service.refresh(first["refresh_token"])
     assert revoke(service, first["refresh_token"]).status == 200
@@ -88,3 +88,16 @@ def test_a_session_that_has_expired_keeps_that_as_its_reason(service: Service) -
     assert service.session(first["sid"]).reason is None
     refused = service.refresh(first["refresh_token"], "demo-sensitive")
     assert refused["error_reason"] == "idle_expired"
+
+
+def test_signing_out_with_a_copy_of_a_replaced_token_ends_the_session_as_reuse(
+    service: Service,
+) -> None:
+    """the direct parent is what a client that lost an answer has; anything older is a copy"""
+    first = service.start()
+    second = service.refresh(first["refresh_token"])
+    third = service.refresh(second["refresh_token"])
+    assert revoke(service, first["refresh_token"]).status == 200
+    assert service.session(first["sid"]).reason is Reason.REUSED
+    assert "session.reuse_detected" in [event["type"] for event in service.published]
+    assert service.refresh(third["refresh_token"])["error_reason"] == "reused"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ratchet.errors import Fault
 from ratchet.reasons import Reason
 from tests.functional.conftest import BACKEND, MACHINE, START, Answer, Service
 
@@ -28,7 +29,7 @@ def test_a_subject_sees_its_own_sessions_newest_first_and_which_one_is_this(
         False,
     )
     assert (phone["current"], phone["status"], phone["started_at"]) == (True, "active", START)
-    assert phone["idle_deadline_at"] == START + 90 * 86400
+    assert phone["idle_deadline_at"] == (START + 90 * 86400) // 3600 * 3600
     assert phone["absolute_deadline_at"] == START + 365 * 86400
 
 
@@ -38,7 +39,23 @@ def test_a_session_shows_nothing_that_could_be_used(service: Service) -> None:
     answer = service.call("GET", f"/sessions/{first['sid']}", bearer=first["access_token"])
     names = set(answer.body)
     assert not names & {"current_hash", "parent_hash", "sealed", "request_hash"}
-    assert answer["generation"] == 1
+    operator = service.call("GET", f"/sessions/{first['sid']}", bearer=service.operator())
+    assert operator["generation"] == 1
+    assert set(operator.body) - names == {"generation"}
+
+
+def test_a_subject_is_told_to_the_hour_when_it_was_refreshed(service: Service) -> None:
+    """A thief with a stolen access token must not learn when a stolen parent is in its leeway."""
+    first = service.start()
+    shown = []
+    for _ in range(3):
+        service.now += 60
+        service.refresh(first["refresh_token"])
+        first = service.refresh(first["refresh_token"])
+        url = f"/sessions/{first['sid']}"
+        shown.append(service.call("GET", url, bearer=first["access_token"]).body)
+    assert shown[0] == shown[1] == shown[2]
+    assert shown[0]["refreshed_at"] % 3600 == shown[0]["idle_deadline_at"] % 3600 == 0
 
 
 def test_an_ended_session_tells_why_when_and_by_whom(service: Service) -> None:
@@ -260,3 +277,21 @@ def test_a_disabled_application_is_refused_everywhere_and_its_sessions_stay(
     assert answer["error_reason"] == "application_disabled"
     service.change("demo-native", disabled_at=None)
     assert service.refresh(first["refresh_token"]).status == 200
+
+
+def test_with_eventbridge_away_signing_out_everywhere_tries_it_once_and_ends_all(
+    service: Service,
+) -> None:
+    mine = [service.start() for _ in range(5)]
+    publish = service.parts.bus.publish
+    tries = []
+
+    def away(happened: object) -> None:
+        tries.append(happened)
+        raise Fault("events: ConnectTimeoutError")
+
+    object.__setattr__(service.parts.bus, "publish", away)
+    answer = service.call("DELETE", "/sessions", bearer=mine[0]["access_token"])
+    assert (answer.body, len(tries)) == ({"ended": 5}, 1)
+    object.__setattr__(service.parts.bus, "publish", publish)
+    assert service.sweep()["published"] == 5

@@ -190,10 +190,14 @@ def test_an_end_that_could_not_be_published_is_published_by_the_next_sweep(
     assert service.session(first["sid"]).attention_at is None
 
 
-def test_a_damaged_item_stops_no_other(service: Service) -> None:
+@pytest.mark.parametrize("damage", [None, "99999999999", "-1"])
+def test_a_damaged_item_stops_no_other(service: Service, damage: str | None) -> None:
     good, bad = service.start("demo-sensitive"), service.start("demo-sensitive")
     item = service.item(bad["sid"])
-    del item["idle_deadline_at"]
+    if damage is None:
+        del item["idle_deadline_at"]
+    else:
+        item["idle_deadline_at"] = {"N": damage}
     service.put_item(item)
     service.now += IDLE
     report = service.sweep()

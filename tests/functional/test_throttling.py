@@ -1,4 +1,4 @@
-"""A client that hammers with a dead token: a terminal reason, Retry-After, and no write each time."""
+"""A client that hammers with a dead token: the true reason, Retry-After, no write each time."""
 
 from ratchet.dead_sessions import MAX_REMEMBERED, REMEMBERED_SECONDS, DeadSessions
 from ratchet.reasons import Reason

@@ -181,12 +181,13 @@ def values(text: str) -> list[str]:
 
 
 def test_peppers_come_by_their_ids() -> None:
-    texts = {"1": "a" * 32, "2": "é" * 32, "65535": "c" * 64}
+    texts = {"9": "a" * 32, "10": "é" * 32, "11": "c" * 64}
     assert peppers(json.dumps(texts)) == {
-        1: b"a" * 32,
-        2: "é".encode() * 32,
-        65535: b"c" * 64,
+        9: b"a" * 32,
+        10: "é".encode() * 32,
+        11: b"c" * 64,
     }
+    assert peppers(json.dumps({"65535": "c" * 64})) == {65535: b"c" * 64}
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,7 @@ def test_peppers_come_by_their_ids() -> None:
         {"": "a" * 32},
         {"²": "a" * 32},
         {"1": "a" * 31},
+        {"1": "a" * 32, "3": "b" * 32},
         {"1": "a" * 32, "2": ""},
         {"1": None},
         {"1": 10**40},

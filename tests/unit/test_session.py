@@ -67,9 +67,13 @@ def test_the_cutoff_ends_what_started_before_it(make_session: MakeSession) -> No
     assert session.dead_because(NOW + 1, sessions_valid_after=NOW + 1) is Reason.POLICY_CUTOFF
 
 
-def test_the_cutoff_comes_before_the_deadlines(make_session: MakeSession) -> None:
-    session = make_session(started_at=NOW, idle_deadline_at=NOW + 1)
-    assert session.dead_because(NOW + 9, sessions_valid_after=NOW + 1) is Reason.POLICY_CUTOFF
+def test_what_came_first_is_the_reason_the_cutoff_or_the_deadline(
+    make_session: MakeSession,
+) -> None:
+    session = make_session(started_at=NOW, idle_deadline_at=NOW + 5)
+    assert session.dead_because(NOW + 9, sessions_valid_after=NOW + 4) is Reason.POLICY_CUTOFF
+    assert session.dead_because(NOW + 9, sessions_valid_after=NOW + 5) is Reason.IDLE_EXPIRED
+    assert session.dead_because(NOW + 4, sessions_valid_after=NOW + 9) is Reason.POLICY_CUTOFF
 
 
 # --- answers_parent ------------------------------------------------------------------------------
@@ -107,28 +111,37 @@ def test_the_cutoff_comes_before_the_deadlines(make_session: MakeSession) -> Non
 def test_the_parent_is_answered_by_the_leeway_or_by_the_key(
     make_session: MakeSession, leeway: int, window: int, age: int, key: bytes | None, right: Any
 ) -> None:
-    session = make_session(parent_hash=PARENT, request_hash=KEY, rotated_at=NOW)
-    policy = replace(POLICY, leeway_seconds=leeway, retry_window_seconds=window)
-    assert session.answers_parent(PARENT, key, policy, NOW + age) == right
+    session = make_session(
+        parent_hash=PARENT,
+        request_hash=KEY,
+        # as `SessionStore.rotate` does at NOW
+        leeway_until_at=NOW + leeway if leeway else None,
+        retry_until_at=NOW + window,
+    )
+    assert session.answers_parent(PARENT, key, NOW + age) == right
 
 
 @pytest.mark.parametrize("age", [-5, 0, 1, 31])
 def test_nothing_but_the_direct_parent_is_answered(make_session: MakeSession, age: int) -> None:
-    session = make_session(parent_hash=PARENT, request_hash=KEY, rotated_at=NOW)
+    session = make_session(
+        parent_hash=PARENT, request_hash=KEY, leeway_until_at=NOW + 30, retry_until_at=NOW + DAY
+    )
     for other in (b"x" * 32, session.current_hash, b""):
-        assert session.answers_parent(other, KEY, POLICY, NOW + age) is None
+        assert session.answers_parent(other, KEY, NOW + age) is None
 
 
 def test_a_session_that_was_never_rotated_answers_no_parent(make_session: MakeSession) -> None:
     session = make_session()
-    assert session.answers_parent(session.current_hash, KEY, POLICY, NOW) is None
-    assert make_session(parent_hash=PARENT).answers_parent(PARENT, KEY, POLICY, NOW) is None
+    assert session.answers_parent(session.current_hash, KEY, NOW) is None
+    assert make_session(parent_hash=PARENT).answers_parent(PARENT, KEY, NOW) is None
 
 
 def test_two_requests_without_a_key_are_not_the_same_request(make_session: MakeSession) -> None:
-    session = make_session(parent_hash=PARENT, request_hash=None, rotated_at=NOW)
-    assert session.answers_parent(PARENT, None, POLICY, NOW + 31) is None
-    assert session.answers_parent(PARENT, KEY, POLICY, NOW + 31) is None
+    session = make_session(
+        parent_hash=PARENT, request_hash=None, leeway_until_at=NOW + 30, retry_until_at=NOW + DAY
+    )
+    assert session.answers_parent(PARENT, None, NOW + 31) is None
+    assert session.answers_parent(PARENT, KEY, NOW + 31) is None
 
 
 # --- deadlines -----------------------------------------------------------------------------------

@@ -226,6 +226,8 @@ def test_what_is_reckoned_is_reached(make_session: MakeSession) -> None:
         request_hash=bytes(32),
         generation=2**32 - 1,
         rotated_at=NOW,
+        leeway_until_at=NOW,
+        retry_until_at=NOW,
         warned_deadline_at=NOW,
     )
     assert item_bytes(to_item(become)) == largest_bytes(session)

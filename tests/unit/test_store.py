@@ -93,6 +93,8 @@ def rotation(session: Session, **changes: Any) -> Rotation:
         "scopes": frozenset(),
         "idle_deadline_at": NOW + 2000,
         "expires_at": NOW + 9999,
+        "leeway_seconds": 30,
+        "retry_window_seconds": 86400,
         "sessions_valid_after": 0,
     }
     return Rotation(**{**defaults, **changes})
@@ -148,6 +150,8 @@ def test_a_rotation_moves_the_token_on_and_touches_no_index(
         request_hash=KEY,
         generation=1,
         rotated_at=NOW + 5,
+        leeway_until_at=NOW + 35,
+        retry_until_at=NOW + 86405,
         idle_deadline_at=NOW + 2000,
         expires_at=NOW + 9999,
     )
@@ -163,6 +167,18 @@ def test_a_rotation_without_a_key_forgets_the_key_of_the_one_before(
     rotated = store.rotate(second, NOW).session
     assert rotated
     assert (rotated.current_hash, rotated.parent_hash, rotated.request_hash) == (T2, T1, None)
+    assert rotated.retry_until_at is None
+
+
+def test_a_rotation_without_leeway_and_window_gives_no_right_to_its_parent(
+    store: SessionStore, session: Session
+) -> None:
+    store.rotate(rotation(session), NOW)
+    strict = rotation(session, presented_hash=T1, successor_hash=T2, generation=2)
+    strict = replace(strict, leeway_seconds=0, retry_window_seconds=0)
+    rotated = store.rotate(strict, NOW).session
+    assert rotated
+    assert (rotated.leeway_until_at, rotated.retry_until_at, rotated.request_hash) == (None,) * 3
 
 
 def test_with_rotation_off_the_token_stays_and_its_parent_is_done_with(
@@ -178,6 +194,7 @@ def test_with_rotation_off_the_token_stays_and_its_parent_is_done_with(
     assert outcome.session.parent_hash is None
     assert outcome.session.sealed is None
     assert outcome.session.request_hash is None
+    assert outcome.session.leeway_until_at is None
 
 
 def test_the_second_of_two_callers_gets_the_item_as_the_first_left_it(

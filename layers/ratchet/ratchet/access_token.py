@@ -21,6 +21,8 @@ RESERVED = frozenset(
     {
         *("iss", "sub", "aud", "client_id", "iat", "nbf", "exp", "jti", "scope", "sid"),
         *("auth_time", "amr", "acr", "azp", "cnf", "act", "may_act", "events", "typ", "nonce"),
+        # what introspection says besides
+        *("active", "username", "token_type", "idle_deadline_at", "absolute_deadline_at"),
     }
 )
 

@@ -55,7 +55,7 @@ def count(dimensions: Mapping[str, str], metrics: Mapping[str, tuple[MetricUnit,
 def request_finished(function: str, *, duration_ms: float, **fields: Any) -> None:
     """The line and the metric that every request writes, whatever became of it."""
     status = fields["status"]
-    answered = "ok" if status < 400 else str(status)
+    answered = str(fields.get("outcome") or "ok") if status < 400 else str(status)
     result = str(fields.get("error_reason") or fields.get("error") or answered)
     level = "ERROR" if status >= 500 else "INFO"
     log(function, level=level, duration_ms=round(duration_ms, 3), **fields)

@@ -51,7 +51,7 @@ def introspect(
             "absolute_deadline_at": session.absolute_deadline_at,
         }
     log = _log(caller, outcome="active", sid=body.get("sid"), sub=body["sub"])
-    return Response(body={"active": True, **body, "iss": issuer}, log=log)
+    return Response(body={**body, "iss": issuer, "active": True}, log=log)
 
 
 def _log(caller: Application, **fields: Any) -> Mapping[str, Any]:
@@ -63,10 +63,8 @@ def _refresh_token(
 ) -> tuple[Mapping[str, Any], Session | None]:
     token = refresh_token.parse(text, peppers=peppers, now=now)
     session = _live_session(token.sid, applications, store, now)
-    application = applications.get(session.client_id, now)
-    policy = application.policy if application else None
     current = session.current_hash == token.hash()
-    if not current and not (policy and session.answers_parent(token.hash(), None, policy, now)):
+    if not current and session.answers_parent(token.hash(), None, now) is None:
         raise _Inactive("replaced")
     body = {
         "token_type": "refresh_token",

@@ -22,6 +22,7 @@ from ratchet.store import SessionStore
 from ratchet.token_response import token_response
 
 MAX_DEVICE = 64
+MAX_BRACKETS = 50
 CLOCK_SKEW_SECONDS = 60
 
 
@@ -60,6 +61,15 @@ class SignIn:
     device: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        sub = self.sub
+        if not 0 < len(sub) <= MAX_SUB or not sub.isprintable() or sub.strip() != sub:
+            raise InvalidRequest(f"sub must be 1 to {MAX_SUB} printable characters.")
+        if len(self.device) > MAX_DEVICE or not self.device.isprintable():
+            raise InvalidRequest(f"device must be at most {MAX_DEVICE} printable characters.")
+        if taken := RESERVED & self.claims.keys():
+            raise InvalidRequest(f"claims must not have {', '.join(sorted(taken))}.")
+
     @classmethod
     def from_parameters(cls, parameters: Parameters) -> "SignIn":
         """From a form, where amr is space-separated and claims is JSON, or from a JSON object.
@@ -90,11 +100,12 @@ def target_application(
     Raises UnauthorizedClient, InvalidRequest, Fault.
     """
     about: dict[str, Any] = {"client_id": backend.client_id, "sub": sign_in.sub}
-    if not backend.may_start_sessions_for(client_id):
-        raise UnauthorizedClient(f"may not start sessions for {client_id[:64]!a}", **about)
     application = applications.get(client_id, now)
+    # Only a registered id gets into the log: anything else may be a token in the wrong field.
     if application is None:
-        raise UnauthorizedClient(f"no application {client_id[:64]!a}", **about)
+        raise UnauthorizedClient("no such application", **about)
+    if not backend.may_start_sessions_for(client_id):
+        raise UnauthorizedClient(f"may not start sessions for {client_id}", **about)
     if application.disabled_at is not None:
         raise UnauthorizedClient("disabled", reason=Reason.APPLICATION_DISABLED, **about)
     # An application's own tokens carry its client id as sub; no user may pass for one (RFC 9700
@@ -121,7 +132,8 @@ def start_session(
     policy = application.policy
     if not policy.refresh_tokens or "refresh_token" not in application.grant_types:
         raise UnauthorizedClient("no refresh tokens", client_id=application.client_id)
-    _check(sign_in, now)
+    if sign_in.auth_time is not None and sign_in.auth_time > now + CLOCK_SKEW_SECONDS:
+        raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
     sign = signer.prepare(now)
     session_bytes = secrets.token_bytes(16)
     absolute_deadline_at = now + policy.absolute_ttl_seconds
@@ -172,24 +184,12 @@ def granted_scopes(application: Application, requested: frozenset[str]) -> froze
     return requested or application.scopes
 
 
-def _check(sign_in: SignIn, now: int) -> None:
-    sub = sign_in.sub
-    if len(sub) > MAX_SUB or not sub.isprintable() or sub.strip() != sub:
-        raise InvalidRequest(f"sub must be 1 to {MAX_SUB} printable characters.")
-    if len(sign_in.device) > MAX_DEVICE or not sign_in.device.isprintable():
-        raise InvalidRequest(f"device must be at most {MAX_DEVICE} printable characters.")
-    if sign_in.auth_time is not None and not 0 < sign_in.auth_time <= now + CLOCK_SKEW_SECONDS:
-        raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
-    if taken := RESERVED & sign_in.claims.keys():
-        raise InvalidRequest(f"claims must not have {', '.join(sorted(taken))}.")
-
-
 def _auth_time(value: Any) -> int | None:
     if value in (None, ""):
         return None
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 10:
         value = int(value)
-    if type(value) is not int:
+    if type(value) is not int or value < 1:
         raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
     return value
 
@@ -207,9 +207,11 @@ def _claims(value: Any) -> Mapping[str, Any]:
     try:
         omitted = value is None or value == ""
         claims = {} if omitted else json.loads(value) if isinstance(value, str) else value
-        json.dumps(claims, allow_nan=False).encode()
+        text = json.dumps(claims, allow_nan=False)
     except (ValueError, RecursionError):
-        claims = None
+        claims = text = None
+    if text is not None and text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise InvalidRequest(f"claims may have {MAX_BRACKETS} objects and lists.")
     if not isinstance(claims, dict):
         raise InvalidRequest("claims must be a JSON object.")
     return claims

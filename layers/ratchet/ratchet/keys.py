@@ -111,6 +111,9 @@ def peppers(secret: str) -> dict[int, bytes]:
     texts = _json_object(secret, "peppers")
     if not texts or not all(_PEPPER_ID.fullmatch(name) and int(name) < 1 << 16 for name in texts):
         raise InvalidSecret("peppers: needs numbers from 1 to 65535 as names")
+    ids = sorted(map(int, texts))
+    if ids != list(range(ids[0], ids[-1] + 1)):
+        raise InvalidSecret("peppers: the ids must follow one another without a gap")
     if any(
         not isinstance(text, str) or len(text) < MIN_PEPPER_CHARACTERS for text in texts.values()
     ):

@@ -14,6 +14,7 @@ DAY = 24 * HOUR
 MAX_RETRY_WINDOW_SECONDS = DAY
 MAX_LEEWAY_SECONDS = 10 * MINUTE
 MAX_SECONDS = 3650 * DAY
+MIN_RETENTION_SECONDS = DAY
 
 
 class InvalidPolicy(ValueError):
@@ -71,6 +72,8 @@ class Policy:
             problems.append(f"retry_window_seconds must not exceed {MAX_RETRY_WINDOW_SECONDS}")
         if self.refresh_tokens and self.expiry_warning_seconds >= self.idle_ttl_seconds:
             problems.append("expiry_warning_seconds must be less than idle_ttl_seconds")
+        if self.retention_seconds < MIN_RETENTION_SECONDS:
+            problems.append(f"retention_seconds must be at least {MIN_RETENTION_SECONDS}")
         if not self.rotation and not self.rotation_off_reason.strip():
             problems.append("rotation may only be switched off with a rotation_off_reason")
         return problems

@@ -16,18 +16,22 @@ docs/decisions.md has the reasons for the leeway, which RFC 9700 does not know.
 from hashlib import sha256
 from typing import Any
 
-from ratchet import access_token, refresh_token
+from ratchet import access_token, events, refresh_token
 from ratchet.application import Application
 from ratchet.errors import Fault, InvalidGrant, InvalidScope
 from ratchet.events import Bus
+from ratchet.policy import Policy
 from ratchet.reasons import Reason
 from ratchet.refresh_token import Peppers, RefreshToken
 from ratchet.response import Response
-from ratchet.session import Session, idle_deadline
+from ratchet.session import Session, attention_at, idle_deadline
 from ratchet.session_end import end_session
 from ratchet.signing import Signer
 from ratchet.store import Rotation, SessionStore
 from ratchet.token_response import token_response
+
+MAX_NARROWED_SCOPES = 32
+"""Each is a term of the write's condition, which DynamoDB limits to 4 KB."""
 
 
 def refresh(
@@ -49,6 +53,8 @@ def refresh(
     Raises InvalidGrant with its reason, InvalidScope, Fault (nothing is lost: ask again).
     """
     policy = application.policy
+    if len(scopes) > MAX_NARROWED_SCOPES:
+        raise InvalidScope("too many", sid=token.sid, client_id=application.client_id)
     # Whatever can fail without the table fails here, before the write.
     sign = signer.prepare(now)
     idle_deadline_at = idle_deadline(
@@ -77,6 +83,8 @@ def refresh(
             scopes=scopes,
             idle_deadline_at=idle_deadline_at,
             expires_at=idle_deadline_at + policy.retention_seconds,
+            leeway_seconds=policy.leeway_seconds,
+            retry_window_seconds=policy.retry_window_seconds,
             sessions_valid_after=application.sessions_valid_after,
         ),
         now,
@@ -87,7 +95,7 @@ def refresh(
     answer, how = (successor, "rotated") if rotates else (token, "kept")
     if not outcome.done:
         _refuse_others(session, application, now)
-        right = session.answers_parent(token.hash(), request_hash, policy, now)
+        right = session.answers_parent(token.hash(), request_hash, now)
         if successor.hash() in (session.current_hash, session.parent_hash):
             # Our own write, which the SDK repeated after its answer was lost: it had taken effect.
             pass
@@ -101,12 +109,26 @@ def refresh(
             raise InvalidScope("not the session's", sid=session.sid, sub=session.sub)
         if session.current_hash == token.hash():
             raise Fault("the item meets the condition that failed")
+    elif session.attention_at is not None and session.attention_at > session.idle_deadline_at:
+        _file_earlier(session, policy, store)
     claims = access_token.session_claims(
         session, application, scopes=scopes or session.scopes, issuer=issuer, now=now
     )
     return token_response(
         sign(claims), claims, now=now, session=session, refresh_token=str(answer), outcome=how
     )
+
+
+def _file_earlier(session: Session, policy: Policy, store: SessionStore) -> None:
+    """A shortened policy has moved the deadline before the instant the sweep would come at.
+
+    The one case of a second write: once a session, and only after such a change.
+    """
+    try:
+        store.rearm(session, attention_at=attention_at(session, policy))
+    except Fault as fault:
+        # The rotation has taken place; the next one will come here again.
+        events.log("not filed earlier", level="WARNING", sid=session.sid, fault=str(fault))
 
 
 def _refuse_others(session: Session, application: Application, now: int) -> None:

@@ -5,11 +5,11 @@ from ratchet.application import Application
 from ratchet.errors import InvalidGrant, InvalidToken
 from ratchet.events import Bus
 from ratchet.reasons import Reason
-from ratchet.refresh_token import Peppers, looks_like_refresh_token
-from ratchet.response import NO_STORE, Response
+from ratchet.refresh_token import Peppers, RefreshToken, looks_like_refresh_token
+from ratchet.response import Response
 from ratchet.session_end import end_session
 from ratchet.signing import Signer
-from ratchet.store import SessionStore
+from ratchet.store import Outcome, SessionStore
 
 
 def revoke(
@@ -28,34 +28,52 @@ def revoke(
     A token of another application is not touched (section 2.1). Raises Fault: not revoked, retry.
     """
     about = {"client_id": application.client_id}
-    sid, problem = _session_of(token, issuer=issuer, signer=signer, peppers=peppers, now=now)
+    sid, presented, problem = _session_of(
+        token, issuer=issuer, signer=signer, peppers=peppers, now=now
+    )
     if sid is None:
         return Response(log={"outcome": "ignored", "detail": problem, **about})
-    outcome = end_session(
-        sid,
-        reason=Reason.REVOKED_BY_USER,
-        by=application.client_id,
-        retention_seconds=application.policy.retention_seconds,
-        client_id=application.client_id,
-        store=store,
-        bus=bus,
-        now=now,
+
+    def end(reason: Reason, by: str, token_hash: bytes | None) -> Outcome:
+        return end_session(
+            sid,
+            reason=reason,
+            by=by,
+            retention_seconds=application.policy.retention_seconds,
+            client_id=application.client_id,
+            token_hash=token_hash,
+            store=store,
+            bus=bus,
+            now=now,
+        )
+
+    outcome = end(
+        Reason.REVOKED_BY_USER, application.client_id, presented.hash() if presented else None
     )
+    older = presented and outcome.session and presented.generation < outcome.session.generation
+    if not outcome.done and older:
+        # Whoever signs out with a token that has been replaced and used holds a copy of it. The
+        # session ends all the same, and for what it was (RFC 9700 section 4.14.2).
+        outcome = end(Reason.REUSED, "", None)
     ended = "revoked" if outcome.done else "ignored"
-    return Response(headers=NO_STORE, log={"outcome": ended, "sid": sid, **about})
+    return Response(log={"outcome": ended, "sid": sid, **about})
 
 
 def _session_of(
     token: str, *, issuer: str, signer: Signer, peppers: Peppers, now: int
-) -> tuple[str | None, str]:
-    """The session of a genuine token, or None and why there is none. The hint is not needed."""
+) -> tuple[str | None, RefreshToken | None, str]:
+    """The session of a genuine token, the token if it is a refresh token, or why there is none.
+
+    The hint is not needed.
+    """
     if looks_like_refresh_token(token):
         try:
-            return refresh_token.parse(token, peppers=peppers, now=now).sid, ""
+            presented = refresh_token.parse(token, peppers=peppers, now=now)
         except InvalidGrant as error:
-            return None, error.detail
+            return None, None, error.detail
+        return presented.sid, presented, ""
     try:
         claims = access_token.verify(token, keys=signer.keys(now), issuer=issuer, now=now)
     except InvalidToken as error:
-        return None, error.detail
-    return claims.get("sid"), "an access token without a session"
+        return None, None, error.detail
+    return claims.get("sid"), None, "an access token without a session"

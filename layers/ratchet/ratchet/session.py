@@ -17,6 +17,8 @@ class Session:
     current_hash: of the refresh token that is valid now. parent_hash: of the one it replaced.
     sealed: the current token, to be opened only with the parent. request_hash: of the
     Idempotency-Key that came with the last rotation. generation: rotations so far.
+    leeway_until_at, retry_until_at: how long the parent may be answered, by time alone or with the
+    same key; fixed by the rotation, so that a changed policy takes nothing back.
     attention_at: when the sweep must look at it, None once nothing is left to do.
     warned_deadline_at: the idle deadline that `session.expiring` was last published for.
     claims: custom claims of its access tokens.
@@ -37,6 +39,8 @@ class Session:
     request_hash: bytes | None = None
     generation: int = 0
     rotated_at: int | None = None
+    leeway_until_at: int | None = None
+    retry_until_at: int | None = None
     idle_deadline_at: int
     absolute_deadline_at: int
     ended_at: int | None = None
@@ -57,30 +61,30 @@ class Session:
         """
         if self.ended_at is not None:
             return self.reason or Reason.REVOKED_BY_OPERATOR
-        if self.started_at < sessions_valid_after:
+        expired = now >= self.idle_deadline_at
+        cut_off = self.started_at < sessions_valid_after
+        if cut_off and not (expired and self.idle_deadline_at <= sessions_valid_after):
             return Reason.POLICY_CUTOFF
-        if now < self.idle_deadline_at:
+        if not expired:
             return None
         if self.idle_deadline_at < self.absolute_deadline_at:
             return Reason.IDLE_EXPIRED
         return Reason.ABSOLUTE_EXPIRED
 
     def answers_parent(
-        self, parent_hash: bytes, request_hash: bytes | None, policy: Policy, now: int
+        self, parent_hash: bytes, request_hash: bytes | None, now: int
     ) -> str | None:
         """Whether the direct parent may be answered with the successor, and by what right.
 
         "leeway" or "idempotency_key", else None. The parent is known only until the successor is
         used, because that moves parent_hash on.
         """
-        if parent_hash != self.parent_hash or self.rotated_at is None:
+        if parent_hash != self.parent_hash:
             return None
-        # A caller whose clock runs behind sees a negative age; that is still inside.
-        age = now - self.rotated_at
-        if 0 < policy.leeway_seconds >= age:
+        if self.leeway_until_at is not None and now <= self.leeway_until_at:
             return "leeway"
         same_request = request_hash is not None and request_hash == self.request_hash
-        if same_request and 0 < policy.retry_window_seconds >= age:
+        if same_request and self.retry_until_at is not None and now <= self.retry_until_at:
             return "idempotency_key"
         return None
 

@@ -24,15 +24,17 @@ def end_session(
     by: str,
     retention_seconds: int,
     store: SessionStore,
-    bus: Bus,
+    bus: Bus | None,
     now: int,
     ended_at: int | None = None,
     client_id: str | None = None,
+    token_hash: bytes | None = None,
     idle_deadline_at: int | None = None,
 ) -> Outcome:
     """Ends a live session and tells. done False: it was over already, or is not as expected.
 
-    The parameters are those of `SessionStore.end`. Raises Fault when the write is not certain.
+    bus None: the caller publishes later. The other parameters are those of `SessionStore.end`.
+    Raises Fault when the write is not certain.
     """
     outcome = store.end(
         sid,
@@ -42,12 +44,24 @@ def end_session(
         retention_seconds=retention_seconds,
         ended_at=ended_at,
         client_id=client_id,
+        token_hash=token_hash,
         idle_deadline_at=idle_deadline_at,
     )
-    if outcome.done and outcome.session is not None:
-        events.count({"reason": reason.value}, {"SessionsEnded": (MetricUnit.Count, 1)})
-        publish_end(outcome.session, store=store, bus=bus)
-    return outcome
+    session = outcome.session
+    if session is None:
+        return outcome
+    # Our own write, which the SDK repeated after its answer was lost, looks like somebody else's.
+    own = (session.ended_at, session.reason, session.ended_by, session.attention_at) == (
+        now if ended_at is None else ended_at,
+        reason,
+        by,
+        now,
+    )
+    if not outcome.done and not own:
+        return outcome
+    if bus is not None:
+        publish_end(session, store=store, bus=bus)
+    return Outcome(True, session)
 
 
 def publish_end(session: Session, *, store: SessionStore, bus: Bus) -> bool:
@@ -55,6 +69,9 @@ def publish_end(session: Session, *, store: SessionStore, bus: Bus) -> bool:
     ending = events.ending(session)
     try:
         bus.publish(ending)
+        if session.reason is not None:
+            metric = {"SessionsEnded": (MetricUnit.Count, 1.0)}
+            events.count({"reason": session.reason.value}, metric)
         store.settle(session)
     except Fault as fault:
         events.log(

@@ -20,6 +20,10 @@ ATTENTION_SHARDS = 16
 """Partitions of the attention index, each good for 1,000 session starts a second."""
 
 LAST_SECOND = 2**32 - 1
+OPTIONAL_INSTANTS = (
+    *("rotated_at", "leeway_until_at", "retry_until_at"),
+    *("ended_at", "attention_at", "warned_deadline_at"),
+)
 
 
 def seconds(instant: int) -> dict[str, str]:
@@ -60,7 +64,7 @@ def to_item(session: Session) -> Item:
     for name in ("parent_hash", "sealed", "request_hash"):
         if (value := getattr(session, name)) is not None:
             item[name] = {"B": value}
-    for name in ("rotated_at", "ended_at", "attention_at", "warned_deadline_at"):
+    for name in OPTIONAL_INSTANTS:
         if (instant := getattr(session, name)) is not None:
             item[name] = seconds(instant)
     if session.attention_at is not None:
@@ -81,8 +85,13 @@ def from_item(item: Mapping[str, Any]) -> Session:
 
 
 def _from_item(item: Mapping[str, Any]) -> Session:
+    def required(name: str) -> int:
+        value = int(item[name]["N"])
+        seconds(value)
+        return value
+
     def instant(name: str) -> int | None:
-        return int(item[name]["N"]) if name in item else None
+        return required(name) if name in item else None
 
     def binary(name: str) -> bytes | None:
         return bytes(item[name]["B"]) if name in item else None
@@ -95,8 +104,8 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         client_id=item["client_id"]["S"],
         sub=item["sub"]["S"],
         scopes=frozenset(item["scopes"]["SS"]) if "scopes" in item else frozenset(),
-        started_at=int(item["started_at"]["N"]),
-        auth_time=int(item["auth_time"]["N"]),
+        started_at=required("started_at"),
+        auth_time=required("auth_time"),
         amr=tuple(text("amr").split()),
         device=text("device"),
         claims=dict(json.loads(text("claims")).items()) if "claims" in item else {},
@@ -106,14 +115,16 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         request_hash=binary("request_hash"),
         generation=int(item["generation"]["N"]),
         rotated_at=instant("rotated_at"),
-        idle_deadline_at=int(item["idle_deadline_at"]["N"]),
-        absolute_deadline_at=int(item["absolute_deadline_at"]["N"]),
+        leeway_until_at=instant("leeway_until_at"),
+        retry_until_at=instant("retry_until_at"),
+        idle_deadline_at=required("idle_deadline_at"),
+        absolute_deadline_at=required("absolute_deadline_at"),
         ended_at=instant("ended_at"),
         reason=_reason(text("reason")),
         ended_by=text("ended_by"),
         attention_at=instant("attention_at"),
         warned_deadline_at=instant("warned_deadline_at"),
-        expires_at=int(item["expires_at"]["N"]),
+        expires_at=required("expires_at"),
     )
 
 
@@ -148,6 +159,8 @@ def largest_bytes(session: Session) -> int:
         request_hash=bytes(32),
         generation=2**32 - 1,
         rotated_at=LAST_SECOND,
+        leeway_until_at=LAST_SECOND,
+        retry_until_at=LAST_SECOND,
         warned_deadline_at=LAST_SECOND,
         attention_at=LAST_SECOND,
     )

@@ -9,11 +9,11 @@ from ratchet import access_token
 from ratchet.applications import Applications
 from ratchet.errors import InsufficientScope, InvalidRequest, InvalidToken, SessionNotFound
 from ratchet.events import Bus
-from ratchet.policy import DAY
+from ratchet.policy import DAY, HOUR
 from ratchet.reasons import Reason
 from ratchet.response import Response
 from ratchet.session import MAX_SUB, Session
-from ratchet.session_end import end_session
+from ratchet.session_end import end_session, publish_end
 from ratchet.session_item import LAST_SECOND
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
@@ -124,8 +124,9 @@ def end_one(
     """Ends one session; one that is over already stays as it is. 204 both times."""
     session = _find(sid, caller, REVOKE, store)
     reason = Reason.REVOKED_BY_OPERATOR if caller.sub is None else Reason.REVOKED_BY_USER
-    ended = _end(session, caller, reason, applications, store, bus, now)
-    return Response(status=204, log={**_log(caller, session.sub, sid), "ended": int(ended)})
+    ended = _end(session, caller, reason, applications, store, now)
+    _publish(ended, store, bus)
+    return Response(status=204, log={**_log(caller, session.sub, sid), "ended": len(ended)})
 
 
 def end_all(
@@ -139,27 +140,33 @@ def end_all(
 ) -> Response:
     """Signs a subject out everywhere: `{"ended": number}`."""
     subject = caller.subject(sub, REVOKE)
-    reason, ended, after = Reason.REVOKED_EVERYWHERE, 0, None
+    ended: list[Session] = []
     own: list[Session] = []
+    after = None
     while True:
         sessions, after = store.of_subject(subject, limit=PAGE, after=after)
+        own += [session for session in sessions if session.sid == caller.sid]
         for session in sessions:
-            if session.sid == caller.sid:
-                # Last of all: cut short before that, the caller can still repeat it.
-                own.append(session)
-            else:
-                ended += _end(session, caller, reason, applications, store, bus, now)
+            if session.sid != caller.sid:
+                ended += _end(session, caller, Reason.REVOKED_EVERYWHERE, applications, store, now)
         if after is None:
             break
+    # Last of all: cut short before that, the caller can still repeat it.
     for session in own:
-        ended += _end(session, caller, reason, applications, store, bus, now)
-    return Response(body={"ended": ended}, log={**_log(caller, subject), "ended": ended})
+        ended += _end(session, caller, Reason.REVOKED_EVERYWHERE, applications, store, now)
+    _publish(ended, store, bus)
+    log = {**_log(caller, subject), "ended": len(ended)}
+    return Response(body={"ended": len(ended)}, log=log)
 
 
 def view(
     session: Session, caller: Caller, applications: Applications, now: int
 ) -> Mapping[str, Any]:
-    """A session as JSON: instants in epoch seconds, no hash, nothing sealed."""
+    """A session as JSON: instants in epoch seconds, no hash, nothing sealed.
+
+    A subject sees to the hour when it was refreshed. To the second it would tell a thief, who holds
+    an access token and a copy of the refresh token, when to present the copy inside the leeway.
+    """
     application = applications.get(session.client_id, now)
     valid_after = application.sessions_valid_after if application else 0
     reason = session.dead_because(now, valid_after)
@@ -174,10 +181,14 @@ def view(
         "started_at": session.started_at,
         "auth_time": session.auth_time,
         "refreshed_at": session.rotated_at,
-        "generation": session.generation,
         "idle_deadline_at": session.idle_deadline_at,
         "absolute_deadline_at": session.absolute_deadline_at,
     }
+    if caller.sub is None:
+        body["generation"] = session.generation
+    elif reason is None:
+        for name in ("refreshed_at", "idle_deadline_at"):
+            body[name] = body[name] and body[name] - body[name] % HOUR
     if reason is not None:
         over_since = valid_after if reason is Reason.POLICY_CUTOFF else session.idle_deadline_at
         body |= {
@@ -195,23 +206,31 @@ def _end(
     reason: Reason,
     applications: Applications,
     store: SessionStore,
-    bus: Bus,
     now: int,
-) -> bool:
+) -> list[Session]:
+    """The session as ended, or nothing if it was over already. Publishing is left to `_publish`."""
     application = applications.get(session.client_id, now)
     valid_after = application.sessions_valid_after if application else 0
     if session.dead_because(now, valid_after) is not None:
-        return False
+        return []
     retention = application.policy.retention_seconds if application else _DEFAULT_RETENTION_SECONDS
-    return end_session(
+    outcome = end_session(
         session.sid,
         reason=reason,
         by=caller.client_id,
         retention_seconds=retention,
         store=store,
-        bus=bus,
+        bus=None,
         now=now,
-    ).done
+    )
+    return [outcome.session] if outcome.done and outcome.session else []
+
+
+def _publish(ended: list[Session], store: SessionStore, bus: Bus) -> None:
+    """All of them are dead by now; what EventBridge does not take at once is for the sweep."""
+    for session in ended:
+        if not publish_end(session, store=store, bus=bus):
+            return
 
 
 def _find(sid: str, caller: Caller, scope: str, store: SessionStore) -> Session:

@@ -11,6 +11,7 @@ from ratchet.keys import SigningKeys
 from ratchet.secret_cache import CachedSecret
 
 PEPPER_COOLDOWN_SECONDS = 10
+PEPPERS_AHEAD = 4
 
 Sign = Callable[[Mapping[str, Any]], str]
 
@@ -61,9 +62,9 @@ class SecretPeppers:
 
     def key(self, pepper_id: int, now: int) -> bytes | None:
         peppers = self._secret.get(now)
-        # Peppers are added one by one. Only the very next one can be unknown here and still be
-        # genuine: another instance has already loaded it. Any other unknown id costs no I/O.
-        if pepper_id != max(peppers) + 1:
+        # Only one of the next few ids can be unknown here and still be genuine: another instance
+        # has already loaded it. Any other unknown id costs no I/O.
+        if not 0 < pepper_id - max(peppers) <= PEPPERS_AHEAD:
             return peppers.get(pepper_id)
         newer = self._secret.get(now, max_age_seconds=PEPPER_COOLDOWN_SECONDS)
         if pepper_id in newer or newer is not peppers:

@@ -56,6 +56,8 @@ class Rotation:
     scopes: frozenset[str]
     idle_deadline_at: int
     expires_at: int
+    leeway_seconds: int
+    retry_window_seconds: int
     sessions_valid_after: int
 
 
@@ -121,14 +123,21 @@ class SessionStore:
             values[":successor"] = {"B": rotation.successor_hash}
             values[":sealed"] = {"B": rotation.sealed}
             values[":generation"] = {"N": str(rotation.generation)}
-            if rotation.request_hash is None:
-                removes.append("request_hash")
+            if rotation.leeway_seconds:
+                sets.append("leeway_until_at = :leeway")
+                values[":leeway"] = seconds(now + rotation.leeway_seconds)
             else:
-                sets.append("request_hash = :request")
+                removes.append("leeway_until_at")
+            if rotation.request_hash is not None and rotation.retry_window_seconds:
+                sets += ["request_hash = :request", "retry_until_at = :retry"]
                 values[":request"] = {"B": rotation.request_hash}
+                values[":retry"] = seconds(now + rotation.retry_window_seconds)
+            else:
+                removes += ["request_hash", "retry_until_at"]
         else:
             # the current token has been used now, so its parent's right to be answered is over
             removes += ["parent_hash", "sealed", "request_hash"]
+            removes += ["leeway_until_at", "retry_until_at"]
         return self._update(rotation.sid, conditions, sets, removes, values)
 
     def end(
@@ -141,12 +150,14 @@ class SessionStore:
         retention_seconds: int,
         ended_at: int | None = None,
         client_id: str | None = None,
+        token_hash: bytes | None = None,
         idle_deadline_at: int | None = None,
     ) -> Outcome:
         """Ends a live session, for good. It stays due until `settle` says that it was published.
 
         by: client id of who asked, "" for Ratchet itself. ended_at: when it ended, if not now.
-        client_id: only if it belongs to this application.
+        client_id: only if it belongs to this application. token_hash: only if that is its current
+        token or the direct parent.
         idle_deadline_at: only if it was not refreshed since it was seen with this deadline; without
         it, only if it has not expired.
         """
@@ -162,6 +173,9 @@ class SessionStore:
         if client_id is not None:
             conditions.append("client_id = :client")
             values[":client"] = {"S": client_id}
+        if token_hash is not None:
+            conditions.append("(current_hash = :token OR parent_hash = :token)")
+            values[":token"] = {"B": token_hash}
         if idle_deadline_at is not None:
             conditions.append("idle_deadline_at = :seen")
             values[":seen"] = seconds(idle_deadline_at)

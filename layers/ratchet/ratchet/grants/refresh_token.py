@@ -16,7 +16,8 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     # First what costs nothing: garbage and expired tokens are refused before any lookup.
     token = refresh_token.parse(form.required("refresh_token"), peppers=parts.peppers, now=now)
     application = authenticate(request, form, applications=parts.applications, now=now)
-    if "refresh_token" not in application.grant_types:
+    allowed = "refresh_token" in application.grant_types and application.policy.refresh_tokens
+    if not allowed:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
     about = {"sid": token.sid, "client_id": application.client_id}
     if reason := parts.dead_sessions.reason(**about, now=now):
