@@ -4,14 +4,22 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help run test lint format requirements clean setup
+.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser lint format requirements openapi clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
 	@echo '                   PORT=9000 another port; KEEP=1 keep the state; VERBOSE=1 show the log lines'
 	@echo 'make test          run the tests; ARGS="-k refresh -x" goes to pytest'
+	@echo 'make races         race for the same session from 8 processes; ROUNDS=3000 SEED='
+	@echo 'make engine        the store and rotation suites and the races on another DynamoDB; ENDPOINT=http://...'
+	@echo 'make faults        no fault, kill or outage signs anyone out; SEED='
+	@echo 'make garbage       no refresh token that is none costs anything or breaks anything; COUNT=200000 SEED='
+	@echo 'make fuzz-api      every answer is one that docs/openapi.yaml describes; EXAMPLES=200 SEED='
+	@echo 'make fuzz-parser   let Atheris look for a hole in the parser; SECONDS=60 SEED='
+	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
 	@echo 'make lint          ruff, mypy and cfn-lint'
 	@echo 'make format        let ruff put the code in order'
+	@echo 'make openapi       make what GET /openapi.json serves of docs/openapi.yaml'
 	@echo 'make requirements  pin the dependencies again; UPGRADE=1 takes the newest versions'
 	@echo 'make clean         remove what all of these leave behind, kept state included'
 	@echo
@@ -23,6 +31,33 @@ run: setup
 test: setup
 	@$(BIN)/pytest $(ARGS)
 
+races: setup
+	@$(BIN)/python -m tests.engine.races --rounds $(or $(ROUNDS),3000) $(if $(SEED),--seed $(SEED))
+
+STORE = refresh capacity faults sweep sessions revoke
+engine: setup
+	@test -n '$(ENDPOINT)' || { echo 'Name it: make engine ENDPOINT=http://127.0.0.1:8000'; exit 2; }
+	@RATCHET_TEST_ENDPOINT='$(ENDPOINT)' $(BIN)/pytest $(STORE:%=tests/functional/test_%.py) $(ARGS)
+	@$(BIN)/python -m tests.engine.races --endpoint '$(ENDPOINT)' --rounds $(or $(ROUNDS),300) $(if $(SEED),--seed $(SEED))
+
+faults: setup
+	@$(BIN)/python -m tests.engine.faults $(if $(SEED),--seed $(SEED))
+
+garbage: setup
+	@$(BIN)/python -m tests.engine.garbage --count $(or $(COUNT),200000) $(if $(SEED),--seed $(SEED))
+
+fuzz-api: setup
+	@$(BIN)/python -m tests.engine.fuzz_api --examples $(or $(EXAMPLES),200) $(if $(SEED),--seed $(SEED))
+
+# Not among the pinned dependencies: on macOS and on arm64 there are no wheels for every Python.
+fuzz-parser: setup
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet atheris
+	@$(BIN)/python -m tests.engine.fuzz_parser -max_total_time=$(or $(SECONDS),60) $(if $(SEED),-seed=$(SEED))
+
+model: setup
+	@$(BIN)/python -m tests.engine.model --examples $(or $(EXAMPLES),2000) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.engine.spin
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,6 +67,12 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+# docs/ is not deployed, and the functions have no YAML.
+openapi: setup
+	@$(BIN)/python -c 'import json, sys, yaml; \
+	  json.dump(yaml.safe_load(sys.stdin), sys.stdout, indent=1); print()' \
+	  <docs/openapi.yaml >layers/ratchet/ratchet/openapi.json
 
 COMPILE = UV_CUSTOM_COMPILE_COMMAND='make requirements' $(BIN)/uv pip compile --quiet \
 	--no-python-downloads --generate-hashes $(if $(UPGRADE),--upgrade)

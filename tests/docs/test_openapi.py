@@ -1,16 +1,18 @@
 """docs/openapi.yaml against the service: its routes, its reasons, and the file that is served."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from jsonschema_rs import validator_for
 
-from functions.discovery.app import discovery
+from ratchet import wiring
 from ratchet.reasons import Reason, Retry
-from ratchet_cli import template
+from ratchet_cli import payload, template
+from ratchet_cli.functions import Functions
 
 ROOT = Path(__file__).parents[2]
 SERVED = ROOT / "layers" / "ratchet" / "ratchet" / "openapi.json"
@@ -44,11 +46,51 @@ def served() -> dict[str, set[str]]:
     return found
 
 
-def resolved(node: Any) -> Any:
-    """A node of the document with all that it refers to in its place."""
-    while isinstance(node, dict) and "$ref" in node:
-        target: Any = DOCUMENT
-        for name in node["$ref"].removeprefix("#/").split("/"):
-            target = target[name]
-        node = target
-    return node
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from (text for name, text in node.items() if name == "$ref")
+        for child in node.values():
+            yield from references(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from references(child)
+
+
+def test_the_document_names_exactly_the_routes_and_methods_of_the_template(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A wrong method is answered before anything is asked of AWS.
+    monkeypatch.setattr(wiring, "_parts", SimpleNamespace(issuer="https://id.test"))
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
+    assert described() == served()
+
+
+def test_the_document_has_exactly_the_reasons_of_the_code_in_their_order() -> None:
+    assert SCHEMAS["Reason"]["enum"] == [reason.value for reason in Reason]
+    assert SCHEMAS["Retry"]["enum"] == [retry.value for retry in Retry]
+
+
+def test_every_refusal_has_known_reasons_and_every_reason_is_in_a_refusal() -> None:
+    named: set[str] = set()
+    for name, schema in SCHEMAS.items():
+        reason = schema.get("properties", {}).get("error_reason") or {}
+        found = set(reason.get("enum", [])) | ({reason["const"]} if "const" in reason else set())
+        retries = {Reason(value).retry.value for value in found}
+        assert not found or retries == {schema["properties"]["retry"]["const"]}, name
+        named |= found
+    assert named == {reason.value for reason in Reason}
+
+
+def test_every_reference_leads_somewhere_and_every_component_is_referred_to() -> None:
+    named = set(references(DOCUMENT))
+    components = {
+        f"#/components/{kind}/{name}"
+        for kind, parts in DOCUMENT["components"].items()
+        if kind != "securitySchemes"
+        for name in parts
+    }
+    assert named == components
+
+
+def test_what_is_served_is_the_document_as_make_openapi_writes_it() -> None:
+    assert SERVED.read_text("utf-8") == json.dumps(DOCUMENT, indent=1) + "\n"
