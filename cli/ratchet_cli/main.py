@@ -108,7 +108,8 @@ def keys_group() -> None:
 def keys_init(secret_id: str) -> None:
     """Put the first signing keys into a secret.
 
-    SECRET_ID is the stack's output SigningKeysSecret. Uses your own AWS credentials and Region. A secret that has keys already is left as it is.
+    SECRET_ID is the stack's output SigningKeysSecret. Uses your own AWS credentials and Region. A
+    secret that has keys already is left as it is.
     """
     try:
         done = signing_keys.put_first(boto3.client("secretsmanager"), secret_id)
