@@ -675,7 +675,7 @@ def bench(environment: Mapping[str, str]) -> Iterator[Bench]:
 
 
 class Job(NamedTuple):
-    """What a process is to do, and where it dies: ("before" or "after", the n-th of which step)."""
+    """What a process is to do, and where it dies: ("before" or "after", which step)."""
 
     journey: str
     stage: dict[str, Any]
@@ -684,7 +684,7 @@ class Job(NamedTuple):
 
 
 class Done(NamedTuple):
-    """How a process ended: its answer, or killed by a signal. calls: the steps it got to."""
+    """How a process ended: with an answer, or killed. calls: the steps it got to."""
 
     killed: bool
     status: int = 0

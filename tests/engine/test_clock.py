@@ -128,8 +128,8 @@ def test_an_absolute_deadline_is_off_by_the_difference_of_the_clocks_and_no_more
     last = START + brief + writer - reader - 1
     clocks = itertools.cycle(OFFSETS)
     # Near the end only its own clock: on a fast one it is over by then.
-    while instances.now + 250 < last:
-        instances.now += 250
+    while instances.now + 500 < last:
+        instances.now += 500
         near = instances.now + SKEW >= START + brief + writer
         answer = instances.at(reader if near else next(clocks)).refresh(token, STRICT)
         assert answer.status == 200, answer.body
@@ -271,7 +271,6 @@ def test_a_fresh_access_token_is_good_on_every_clock(
     assert (answer.status, answer["status"]) == (200, "active")
 
 
-@pytest.mark.xfail(strict=True, reason="dead_sessions believes its own clock: an expiry is final")
 def test_an_instance_that_was_fast_does_not_refuse_what_another_has_kept_alive(
     instances: Instances,
 ) -> None:
@@ -286,7 +285,6 @@ def test_an_instance_that_was_fast_does_not_refuse_what_another_has_kept_alive(
     assert instances.at(SKEW).refresh(second["refresh_token"]).status == 200
 
 
-@pytest.mark.xfail(strict=True, reason="a revocation takes an expiry by its own clock for final")
 def test_a_revocation_by_a_fast_instance_is_not_undone_by_a_slow_one(
     instances: Instances,
 ) -> None:

@@ -85,7 +85,9 @@ def test_a_session_that_has_expired_keeps_that_as_its_reason(service: Service) -
     first = service.start("demo-sensitive")
     service.now += 900
     assert revoke(service, first["refresh_token"], "demo-sensitive").status == 200
-    assert service.session(first["sid"]).reason is None
+    session = service.session(first["sid"])
+    assert (session.reason, session.ended_at) == (Reason.IDLE_EXPIRED, service.now)
+    assert [event["type"] for event in service.published] == ["session.expired"]
     refused = service.refresh(first["refresh_token"], "demo-sensitive")
     assert refused["error_reason"] == "idle_expired"
 

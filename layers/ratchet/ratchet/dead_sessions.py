@@ -1,7 +1,8 @@
 """Sessions that are known to be over, so that hammering with their tokens costs no write.
 
-An ended or expired session never comes back to life, so what is remembered is not wrong. It is
-forgotten after a minute all the same: a table may be restored from a backup.
+A session whose end is stored never comes back to life, so what is remembered is not wrong. (One
+that has merely expired may be alive by another instance's clock.) It is forgotten after a minute
+all the same: a table may be restored from a backup.
 """
 
 import threading
@@ -10,18 +11,6 @@ from ratchet.reasons import Reason
 
 REMEMBERED_SECONDS = 60
 MAX_REMEMBERED = 10_000
-
-# The others are about the request, or can be taken back: by an operator, by a restored table.
-FINAL = frozenset(
-    {
-        Reason.IDLE_EXPIRED,
-        Reason.ABSOLUTE_EXPIRED,
-        Reason.REUSED,
-        Reason.REVOKED_BY_USER,
-        Reason.REVOKED_BY_OPERATOR,
-        Reason.REVOKED_EVERYWHERE,
-    }
-)
 
 
 class DeadSessions:
@@ -32,9 +21,7 @@ class DeadSessions:
         self._dead: dict[str, tuple[str, Reason, int]] = {}
 
     def remember(self, *, sid: str, client_id: str, reason: Reason, now: int) -> None:
-        """Notes why a session is over; a reason that is not final is not kept."""
-        if reason not in FINAL:
-            return
+        """Notes why a session has ended."""
         with self._lock:
             self._dead.pop(sid, None)
             self._dead[sid] = client_id, reason, now

@@ -93,7 +93,10 @@ class ApplicationDisabled(InvalidClient):
 
 
 class InvalidGrant(OAuthError):
-    """RFC 6749 section 5.2: every refusal of a refresh token, each with its reason."""
+    """RFC 6749 section 5.2: every refusal of a refresh token, each with its reason.
+
+    final: the end of the session is stored, so no other instance and no clock can see it alive.
+    """
 
     code = "invalid_grant"
 
@@ -102,10 +105,12 @@ class InvalidGrant(OAuthError):
         reason: Reason,
         detail: str = "",
         *,
+        final: bool = False,
         retry_after_seconds: int | None = None,
         **log: Any,
     ) -> None:
         super().__init__(detail, **log)
+        self.final = final
         self.reason: Reason = reason
         self.description = reason.description
         self.retry_after_seconds = retry_after_seconds

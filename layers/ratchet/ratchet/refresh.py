@@ -146,7 +146,8 @@ def _refuse_others(session: Session, application: Application, now: int) -> None
         # authenticated client"
         raise InvalidGrant(Reason.WRONG_CLIENT, f"it is of {session.client_id}", **about)
     if reason := session.dead_because(now, application.sessions_valid_after):
-        raise InvalidGrant(reason, "the session is over", **about)
+        final = session.ended_at is not None
+        raise InvalidGrant(reason, "the session is over", final=final, **about)
 
 
 def _reuse(
@@ -181,7 +182,7 @@ def _reuse(
     # Somebody else may have ended it in between; then that is the true reason.
     reason = outcome.session.dead_because(now) or Reason.REUSED
     detail = f"token of generation {token.generation}, session at {session.generation}"
-    return InvalidGrant(reason, detail, **about)
+    return InvalidGrant(reason, detail, final=outcome.session.ended_at is not None, **about)
 
 
 def _request_hash(token: RefreshToken, idempotency_key: str | None) -> bytes | None:

@@ -45,6 +45,7 @@ def revoke(
             store=store,
             bus=bus,
             now=now,
+            sessions_valid_after=application.sessions_valid_after,
         )
 
     outcome = end(

@@ -30,12 +30,16 @@ def end_session(
     client_id: str | None = None,
     token_hash: bytes | None = None,
     idle_deadline_at: int | None = None,
+    sessions_valid_after: int = 0,
 ) -> Outcome:
-    """Ends a live session and tells. done False: it was over already, or is not as expected.
+    """Ends a session and tells. done False: it was over already, or is not as expected.
 
-    bus None: the caller publishes later. The other parameters are those of `SessionStore.end`.
-    Raises Fault when the write is not certain.
+    One that has expired, but is not stored as ended yet, is ended as expired: another instance,
+    whose clock is behind, must not refresh what its owner was told is over.
+    bus None: the caller publishes later. sessions_valid_after: of the application. The other
+    parameters are those of `SessionStore.end`. Raises Fault when the write is not certain.
     """
+    ended_at = now if ended_at is None else ended_at
     outcome = store.end(
         sid,
         reason=reason,
@@ -48,15 +52,24 @@ def end_session(
         idle_deadline_at=idle_deadline_at,
     )
     session = outcome.session
-    if session is None:
+    if session is None or (client_id is not None and session.client_id != client_id):
         return outcome
+    expired = session.ended_at is None and session.dead_because(now)
+    if expired and idle_deadline_at is None:
+        return end_session(
+            sid,
+            reason=session.dead_because(now, sessions_valid_after) or expired,
+            by="",
+            retention_seconds=retention_seconds,
+            store=store,
+            bus=bus,
+            now=now,
+            ended_at=session.idle_deadline_at,
+            idle_deadline_at=session.idle_deadline_at,
+        )
     # Our own write, which the SDK repeated after its answer was lost, looks like somebody else's.
-    own = (session.ended_at, session.reason, session.ended_by, session.attention_at) == (
-        now if ended_at is None else ended_at,
-        reason,
-        by,
-        now,
-    )
+    ours = (ended_at, reason, by, now)
+    own = ours == (session.ended_at, session.reason, session.ended_by, session.attention_at)
     if not outcome.done and not own:
         return outcome
     if bus is not None:

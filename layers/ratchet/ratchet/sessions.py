@@ -209,10 +209,10 @@ def _end(
     now: int,
 ) -> list[Session]:
     """The session as ended, or nothing if it was over already. Publishing is left to `_publish`."""
-    application = applications.get(session.client_id, now)
-    valid_after = application.sessions_valid_after if application else 0
-    if session.dead_because(now, valid_after) is not None:
+    # Only a stored end is for good: a cut-off can be taken back, another clock may be behind.
+    if session.ended_at is not None:
         return []
+    application = applications.get(session.client_id, now)
     retention = application.policy.retention_seconds if application else _DEFAULT_RETENTION_SECONDS
     outcome = end_session(
         session.sid,
@@ -222,6 +222,7 @@ def _end(
         store=store,
         bus=None,
         now=now,
+        sessions_valid_after=application.sessions_valid_after if application else 0,
     )
     return [outcome.session] if outcome.done and outcome.session else []
 

@@ -1,5 +1,7 @@
 """RFC 6749 section 6, at the token endpoint and at POST /oauth/refresh alike."""
 
+from typing import Any
+
 from ratchet import refresh_token
 from ratchet.client_authentication import authenticate
 from ratchet.dead_sessions import REMEMBERED_SECONDS
@@ -19,7 +21,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     allowed = "refresh_token" in application.grant_types and application.policy.refresh_tokens
     if not allowed:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
-    about = {"sid": token.sid, "client_id": application.client_id}
+    about: dict[str, Any] = {"sid": token.sid, "client_id": application.client_id}
     if reason := parts.dead_sessions.reason(**about, now=now):
         # A client that comes back with a token it was told is dead costs no write.
         raise InvalidGrant(reason, "known", retry_after_seconds=REMEMBERED_SECONDS, **about)
@@ -41,5 +43,6 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         fault.log |= about
         raise
     except InvalidGrant as refusal:
-        parts.dead_sessions.remember(**about, reason=refusal.reason, now=now)
+        if refusal.final:
+            parts.dead_sessions.remember(**about, reason=refusal.reason, now=now)
         raise
