@@ -9,6 +9,7 @@ Ratchet is listening on {url}    (Ctrl-C stops it)
 
 Applications, for local use only:
 {applications}
+User: Ada, subject "ada"
 
 Paste these into another terminal, in this order.
 
