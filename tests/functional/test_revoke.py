@@ -103,3 +103,12 @@ def test_signing_out_with_a_copy_of_a_replaced_token_ends_the_session_as_reuse(
     assert service.session(first["sid"]).reason is Reason.REUSED
     assert "session.reuse_detected" in [event["type"] for event in service.published]
     assert service.refresh(third["refresh_token"])["error_reason"] == "reused"
+
+
+def test_a_token_that_is_newer_than_a_restored_table_signs_out_too(service: Service) -> None:
+    first = service.start()
+    old = service.item(first["sid"])
+    newest = service.refresh(service.refresh(first["refresh_token"])["refresh_token"])
+    service.put_item(old)
+    assert revoke(service, newest["refresh_token"]).status == 200
+    assert service.session(first["sid"]).reason is Reason.REVOKED_BY_USER
