@@ -51,7 +51,8 @@ def front(certificate_file: Path, behind: Callable[[], str]) -> Iterator[str]:
 
     class Forward(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            with urllib.request.urlopen(behind() + self.path, timeout=10) as answer:  # noqa: S310
+            address = behind() + self.path
+            with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - loopback
                 body = answer.read()
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.headers["Content-Type"])
@@ -59,7 +60,7 @@ def front(certificate_file: Path, behind: Callable[[], str]) -> Iterator[str]:
                 self.end_headers()
                 self.wfile.write(body)
 
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
             """Says nothing."""
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

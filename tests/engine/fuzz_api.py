@@ -20,6 +20,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,8 @@ def run(url: str, *, examples: int, seed: int) -> Report:
     document = http.get(f"{url}/openapi.json", timeout=10).json()
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=url)
-    operations: list[Any] = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
+    results: Iterable[Any] = schema.get_all_operations()
+    operations = [result.ok() for result in results]
     for operation in operations:
         try:
             _fuzz(operation, holder, http, report, examples=examples, seed=seed)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]
+import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]  # not pinned
 
 with atheris.instrument_imports(include=["ratchet.refresh_token"]):
     from ratchet import refresh_token

@@ -23,7 +23,7 @@ from ratchet.reasons import Reason
 from ratchet.session_item import LAST_SECOND, seconds, to_item
 from ratchet.store import Rotation, SessionStore
 from tests.engine.engines import engine
-from tests.engine.faults import ISSUER, KEY, NATIVE, START, STRICT, Answer, Service
+from tests.engine.fault_service import ISSUER, KEY, NATIVE, START, STRICT, Answer, Service
 
 SKEW = 300
 OFFSETS = (-SKEW, 0, SKEW)

@@ -18,25 +18,12 @@ from ratchet.reasons import Reason
 from ratchet.session import Session
 from ratchet.store import SessionStore
 from tests.engine.engines import engine
+from tests.engine.fault_journeys import JOURNEYS, UNPROTECTED
 from tests.engine.fault_proxy import FaultProxy
-from tests.engine.faults import (
-    ISSUER,
-    JOURNEYS,
-    OUTAGES,
-    STEP_FAULTS,
-    UNPROTECTED,
-    Bench,
-    BrokenPromise,
-    Combination,
-    Mortal,
-    Service,
-    bench,
-    combinations,
-    judge_kill,
-    kills,
-    rehearse,
-    sample,
-)
+from tests.engine.fault_service import ISSUER, BrokenPromise, Service
+from tests.engine.fault_steps import STEP_FAULTS, Bench, Combination, bench, combinations, sample
+from tests.engine.kills import Mortal, judge_kill, kills
+from tests.engine.outages import OUTAGES, rehearse
 
 SEED = int(os.environ.get("RATCHET_SEED") or secrets.randbits(32))
 SAMPLE = 48

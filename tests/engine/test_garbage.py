@@ -12,6 +12,8 @@ import pytest
 from ratchet import refresh_token
 from ratchet.refresh_token import Peppers, RefreshToken
 from tests.engine import garbage
+from tests.engine.garbage_kinds import GENUINE, Generator, Sent
+from tests.engine.garbage_service import Service
 
 SEED = 20261121
 
@@ -19,14 +21,14 @@ SEED = 20261121
 def test_garbage_costs_no_call_no_5xx_and_no_time_out_of_proportion() -> None:
     report = garbage.run(5000, SEED)
     assert report.failures == []
-    assert (report.dynamodb_calls, report.control_calls) == (0, garbage.GENUINE)
+    assert (report.dynamodb_calls, report.control_calls) == (0, GENUINE)
     assert len(report.kinds) == 18
 
 
 def test_the_same_seed_sends_the_same_requests() -> None:
-    def sent() -> list[garbage.Sent]:
+    def sent() -> list[Sent]:
         rng = random.Random(SEED)  # noqa: S311 - to be repeatable
-        generator = garbage.Generator(garbage.Service(rng), rng)
+        generator = Generator(Service(rng), rng)
         return [generator.next() for _ in range(200)]
 
     assert sent() == sent()

@@ -1,0 +1,208 @@
+"""The service in the proofs of `faults`: its handlers on an engine, called as Lambda calls them.
+
+What a broken promise is, and promise 7's 503, are here too: everything above judges by them.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import logging
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from ratchet import endpoint as edge
+from ratchet import events, wiring
+from ratchet.parts import Parts
+from ratchet.session import Session
+from ratchet.session_item import from_item
+from ratchet.settings import Settings
+from ratchet_cli import payload, template
+from ratchet_cli.functions import Functions
+from ratchet_cli.seed import SECRETS
+from tests.engine.engines import ROOT
+from tests.engine.fault_proxy import FaultProxy
+
+ISSUER = "https://id.test"
+START = 1_800_000_000
+KEY = "a-random-idempotency-key"
+BACKEND = ("demo-backend", SECRETS["demo-backend"])
+NATIVE, STRICT = "demo-native", "demo-sensitive"
+
+ONE_TRY = Config(
+    connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1, "mode": "standard"}
+)
+
+
+class BrokenPromise(AssertionError):
+    """What was promised and did not happen."""
+
+
+def must(kept: bool, otherwise: str) -> None:
+    if not kept:
+        raise BrokenPromise(otherwise)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    log: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.body[name]
+
+
+class Service:
+    """The handlers, called as Lambda calls them; a container of theirs is cold or warm.
+
+    now: what their clock shows.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        described = template.load(ROOT / "template.yaml")
+        self._functions = Functions(ROOT, template.functions(described))
+        self._routes = template.routes(described)
+        self._settings = Settings.from_environment(environment)
+        self.clients = functools.cache(_client)
+        self.environment = environment
+        self.now = START
+        self.log = io.StringIO()
+        self.auditor = self.clients("dynamodb", ONE_TRY, None)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Service"]:
+        """Inside, this is the service of this process."""
+        handler = logging.StreamHandler(self.log)
+        handler.setFormatter(events.logger.registered_formatter)
+        logger = logging.getLogger(events.logger.service)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(edge, "clock", lambda: self.now)
+            patch.setattr(events, "count", lambda *_: None)
+            patch.setattr(wiring, "_parts", None)
+            patch.setattr(logger, "propagate", False)
+            patch.setattr(logger, "handlers", [handler])
+            yield self
+
+    def container(self, config: Config = ONE_TRY, proxy: FaultProxy | None = None) -> Parts:
+        """A cold container, which reaches AWS through the proxy, or else directly."""
+        address = proxy.variables["AWS_ENDPOINT_URL"] if proxy else None
+
+        def client(name: str, *, config: Config) -> Any:
+            return self.clients(name, config, address)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wiring, "boto3", SimpleNamespace(client=client))
+            patch.setattr(wiring, "CONFIG", config)
+            parts = wiring.build(self._settings)
+        setattr(parts.bus, "_client", lambda: client("events", config=config))  # noqa: B010 - mypy lets no method be assigned
+        return parts
+
+    def enter(self, parts: Parts) -> None:
+        """From now on this container answers."""
+        wiring._parts = parts
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        bearer: str | None = None,
+        key: str | None = None,
+    ) -> Answer:
+        headers = [("Host", "id.test")]
+        if form is not None:
+            headers.append(("Content-Type", "application/x-www-form-urlencoded"))
+        if auth is not None:
+            encoded = "Basic " + _base64(":".join(auth))
+            headers.append(("Authorization", encoded))
+        if bearer is not None:
+            headers.append(("Authorization", f"Bearer {bearer}"))
+        if key is not None:
+            headers.append(("Idempotency-Key", key))
+        parts = urlsplit(url)
+        request = payload.Request(
+            method=method,
+            path=parts.path,
+            query=parts.query,
+            headers=headers,
+            body=urlencode(form or {}).encode() if form is not None else b"",
+            source_ip="192.0.2.1",
+        )
+        matched = payload.match(self._routes, method, parts.path)
+        assert matched is not None, url
+        self.log.seek(0)
+        self.log.truncate()
+        response = payload.response(
+            self._functions.invoke(matched.route.function, payload.event(request, matched))
+        )
+        text = response.body.decode()
+        line = self.log.getvalue().splitlines()[-1:]
+        return Answer(
+            response.status,
+            dict(response.headers),
+            json.loads(text) if text else None,
+            json.loads(line[0]) if line else {},
+        )
+
+    def start(self, client_id: str = NATIVE) -> Answer:
+        form = {"client_id": client_id, "sub": "ada"}
+        return self.call("POST", "/sessions", form=form, auth=BACKEND)
+
+    def refresh(self, token: str, client_id: str = NATIVE, key: str | None = None) -> Answer:
+        form = {"client_id": client_id, "refresh_token": token}
+        return self.call("POST", "/oauth/refresh", form=form, key=key)
+
+    def revoke(self, token: str) -> Answer:
+        return self.call("POST", "/oauth/revoke", form={"client_id": NATIVE, "token": token})
+
+    def sweep(self) -> Mapping[str, Any]:
+        report: Mapping[str, Any] = self._functions.invoke("SweepFunction", {})
+        return report
+
+    def session(self, sid: str) -> Session:
+        answer = self.auditor.get_item(
+            TableName=self._settings.sessions_table, Key={"sid": {"S": sid}}, ConsistentRead=True
+        )
+        must("Item" in answer, f"the session {sid} is gone")
+        return from_item(answer["Item"])
+
+    def forget_sessions(self) -> None:
+        """Empties the table."""
+        table = self._settings.sessions_table
+        found = self.auditor.scan(TableName=table, ProjectionExpression="sid")["Items"]
+        for item in found:
+            self.auditor.delete_item(TableName=table, Key={"sid": item["sid"]})
+
+
+def _client(name: Any, config: Config, address: str | None) -> Any:
+    if address is None:
+        return boto3.client(name, config=config)
+    # The variable for one service would win over a plain AWS_ENDPOINT_URL.
+    return boto3.client(name, config=config, endpoint_url=address)
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+def unavailable(answer: Answer) -> None:
+    """Promise 7's 503."""
+    must(answer.status == 503, f"answered {answer.status} {answer.body}")
+    must(answer["error"] == "temporarily_unavailable", f"error {answer['error']}")
+    must(answer["error_reason"] == "unavailable", f"error_reason {answer['error_reason']}")
+    must(answer["retry"] == "after", f"retry {answer['retry']}")
+    must(int(answer.headers.get("retry-after", 0)) > 0, "no Retry-After")
+    must("Traceback" not in str(answer.body), "a traceback")
+    must("at" not in answer.log, f"a defect: {answer.log.get('fault')} {answer.log.get('at')}")
