@@ -29,7 +29,7 @@ MakeApplication = Callable[..., Application]
 class Registered(dict[str, Application]):
     """As much of `Applications` as authentication needs."""
 
-    def get(self, client_id: str, now: int) -> Application | None:  # type: ignore[override]
+    def get(self, client_id: str, now: int) -> Application | None:  # type: ignore[override] # a stand-in
         assert now == NOW
         return super().get(client_id)
 

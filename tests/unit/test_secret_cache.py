@@ -175,7 +175,7 @@ def test_a_first_secret_of_the_wrong_shape_is_a_fault() -> None:
 
 def test_a_secret_without_a_text_is_a_fault() -> None:
     class Binary(Client):
-        def get_secret_value(self, *, SecretId: str) -> dict[str, Any]:  # noqa: N803
+        def get_secret_value(self, *, SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
             return {"SecretBinary": b"one"}
 
     with pytest.raises(Fault, match="empty"):

@@ -32,7 +32,7 @@ def test_every_variable_is_a_field() -> None:
         name.removeprefix("RATCHET_").lower(): value for name, value in ENVIRONMENT.items()
     }
     with pytest.raises(FrozenInstanceError):
-        settings.issuer = "https://other.test"  # type: ignore[misc]
+        settings.issuer = "https://other.test"  # type: ignore[misc] # must be refused
 
 
 def test_the_variables_are_those_of_the_template() -> None:

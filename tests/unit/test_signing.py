@@ -65,7 +65,7 @@ def test_the_current_key_signs_and_another_library_verifies(
     token = ours.prepare(NOW)(claims)
 
     published = ours.keys(NOW)
-    key_set = KeySet.import_key_set(published.jwks())  # type: ignore[arg-type]
+    key_set = KeySet.import_key_set(published.jwks())  # type: ignore[arg-type] # plain JSON
     verified = joserfc_jwt.decode(token, key_set, algorithms=[algorithm])
     assert verified.claims == claims
     assert verified.header == {
