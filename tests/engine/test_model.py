@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.model import BROKEN, caught, play, serving
+from tests.engine.broken_cores import BROKEN
+from tests.engine.model import caught, play, serving
 from tests.functional.conftest import Service
 
 SEED = 1

@@ -13,15 +13,10 @@ from tests.engine import threaded_moto
 from tests.engine.broken import CAUGHT_BY, STORES
 from tests.engine.engines import SEED as SEED_VARIABLE
 from tests.engine.engines import engine
-from tests.engine.races import (
-    ISSUER,
-    SHARES,
-    BrokenPromise,
-    Pool,
-    Referee,
-    shares,
-    until_caught,
-)
+from tests.engine.race_scenarios import ISSUER
+from tests.engine.race_verdicts import BrokenPromise
+from tests.engine.race_workers import Pool
+from tests.engine.races import SHARES, Referee, shares, until_caught
 
 SEED = int(os.environ.get(SEED_VARIABLE) or secrets.randbits(32))
 ROUNDS = 100
