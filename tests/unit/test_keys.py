@@ -181,13 +181,13 @@ def values(text: str) -> list[str]:
 
 
 def test_peppers_come_by_their_ids() -> None:
-    texts = {"9": "a" * 32, "10": "é" * 32, "11": "c" * 64}
-    assert peppers(json.dumps(texts)) == {
-        9: b"a" * 32,
-        10: "é".encode() * 32,
-        11: b"c" * 64,
-    }
-    assert peppers(json.dumps({"65535": "c" * 64})) == {65535: b"c" * 64}
+    ours = peppers(json.dumps({"current": 9, "9": "a" * 32, "10": "é" * 32, "65535": "c" * 64}))
+    assert ours.by_id == {9: b"a" * 32, 10: "é".encode() * 32, 65535: b"c" * 64}
+    assert ours.current == 9
+    assert "aaaa" not in repr(ours)
+
+
+NO_PEPPER_IDS = ("0", "65536", "-1", "1.0", "one", "", "²")
 
 
 @pytest.mark.parametrize(
@@ -197,19 +197,19 @@ def test_peppers_come_by_their_ids() -> None:
         [],
         None,
         "a" * 32,
-        {"0": "a" * 32},
-        {"65536": "a" * 32},
-        {"-1": "a" * 32},
-        {"1.0": "a" * 32},
-        {"one": "a" * 32},
-        {"": "a" * 32},
-        {"²": "a" * 32},
-        {"1": "a" * 31},
-        {"1": "a" * 32, "3": "b" * 32},
-        {"1": "a" * 32, "2": ""},
-        {"1": None},
-        {"1": 10**40},
-        {"1": ["a" * 32]},
+        {"current": 1},
+        {"1": "a" * 32},
+        {"current": 2, "1": "a" * 32},
+        {"current": "1", "1": "a" * 32},
+        {"current": True, "1": "a" * 32},
+        {"current": None, "1": "a" * 32},
+        {"current": [1], "1": "a" * 32},
+        *({"current": 1, "1": "a" * 32, name: "b" * 32} for name in NO_PEPPER_IDS),
+        {"current": 1, "1": "a" * 31},
+        {"current": 1, "1": "a" * 32, "2": ""},
+        {"current": 1, "1": None},
+        {"current": 1, "1": 10**40},
+        {"current": 1, "1": ["a" * 32]},
     ],
 )
 def test_peppers_of_another_shape_are_refused_and_never_quoted(value: Any) -> None:

@@ -72,15 +72,6 @@ def test_a_secret_is_read_again_after_300_seconds() -> None:
     assert client.calls == 2
 
 
-def test_who_needs_a_fresher_one_gets_it() -> None:
-    client = Client("one")
-    secret = cached(client)
-    secret.get(NOW)
-    client.answer = "two"
-    assert secret.get(NOW + 9, max_age_seconds=10) == "one"
-    assert secret.get(NOW + 10, max_age_seconds=10) == "two"
-
-
 def test_a_clock_that_runs_behind_reads_nothing_again() -> None:
     client = Client("one")
     secret = cached(client)

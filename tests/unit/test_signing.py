@@ -14,7 +14,7 @@ from joserfc.jwk import KeySet
 
 from ratchet import keys
 from ratchet.errors import Fault
-from ratchet.secret_cache import CachedSecret
+from ratchet.secret_cache import USABLE_SECONDS, CachedSecret
 from ratchet.signing import SecretPeppers, SecretSigner
 
 NOW = 1_800_000_000
@@ -109,73 +109,51 @@ def test_signing_leaves_the_claims_as_they_were(key_secret: str) -> None:
 # --- SecretPeppers -------------------------------------------------------------------------------
 
 
-def test_the_highest_pepper_is_the_current_one() -> None:
-    assert peppers(Client({"8": ONE, "10": THREE, "9": TWO})).current(NOW) == (10, THREE.encode())
+def test_the_pepper_that_the_secret_names_makes_new_tokens() -> None:
+    """The one above it is published already, and not used yet."""
+    ours = peppers(Client({"current": 9, "8": ONE, "9": TWO, "10": THREE}))
+    assert ours.current(NOW) == (9, TWO.encode())
 
 
 def test_every_pepper_that_is_kept_is_known() -> None:
-    client = Client({"1": ONE, "2": TWO})
+    client = Client({"current": 1, "1": ONE, "2": TWO})
     ours = peppers(client)
     assert ours.key(1, NOW) == ONE.encode()
     assert ours.key(2, NOW) == TWO.encode()
     assert client.calls == 1
 
 
-@pytest.mark.parametrize("newest", [2, 5])
-def test_one_of_the_next_peppers_is_looked_for_once(newest: int) -> None:
-    """Another instance has already loaded it; its tokens are genuine."""
-    client = Client({"1": ONE})
-    ours = peppers(client)
-    ours.current(NOW)
-    client.answer = {str(number): TWO for number in range(1, newest + 1)}
-
-    assert ours.key(newest, NOW + 10) == TWO.encode()
-    assert client.calls == 2
-    assert ours.current(NOW + 10) == (newest, TWO.encode())
-    assert client.calls == 2
-
-
-@pytest.mark.parametrize("pepper_id", [0, 6, 7, 65535])
-def test_any_other_unknown_pepper_costs_no_look(pepper_id: int) -> None:
-    client = Client({"1": ONE})
+@pytest.mark.parametrize("pepper_id", [0, 2, 6, 65535])
+def test_an_unknown_pepper_costs_no_look_and_is_certain(pepper_id: int) -> None:
+    client = Client({"current": 1, "1": ONE})
     ours = peppers(client)
     ours.current(NOW)
     assert ours.key(pepper_id, NOW + 299) is None
     assert client.calls == 1
 
 
-def test_a_pepper_that_was_removed_is_none() -> None:
-    client = Client({"2": TWO, "3": THREE})
-    assert peppers(client).key(1, NOW) is None
+def test_an_instance_with_the_oldest_usable_set_knows_what_the_newest_one_mints_with() -> None:
+    """Published for longer than any instance keeps a set, and only then current."""
+    client = Client({"current": 1, "1": ONE, "2": TWO})
+    old = peppers(client)
+    old.current(NOW)
+    client.answer = OUTAGE
+    newest = peppers(Client({"current": 2, "1": ONE, "2": TWO, "3": THREE}))
+    pepper_id, pepper = newest.current(NOW + USABLE_SECONDS)
+    assert old.key(pepper_id, NOW + USABLE_SECONDS - 1) == pepper
 
 
-def test_a_next_pepper_that_does_not_exist_is_none_after_a_look() -> None:
-    client = Client({"1": ONE})
-    ours = peppers(client)
-    ours.current(NOW)
-    assert ours.key(2, NOW + 10) is None
-    assert client.calls == 2
-
-
-@pytest.mark.parametrize("age", [0, 9])
-def test_inside_the_cooldown_the_next_pepper_is_uncertain(age: int) -> None:
-    """A fault, not a refusal: the token may well be genuine. And no look, however many ask."""
-    client = Client({"1": ONE})
-    ours = peppers(client)
-    ours.current(NOW)
-    for _ in range(100):
-        with pytest.raises(Fault, match="pepper 2"):
-            ours.key(2, NOW + age)
-    assert client.calls == 1
-
-
-def test_in_an_outage_the_next_pepper_is_uncertain_and_the_known_ones_work() -> None:
-    client = Client({"1": ONE})
+def test_in_an_outage_the_known_peppers_work_and_the_others_stay_unknown() -> None:
+    client = Client({"current": 1, "1": ONE})
     ours = peppers(client)
     ours.current(NOW)
     client.answer = OUTAGE
-    for age in (10, 11, 39):
-        with pytest.raises(Fault, match="pepper 2"):
-            ours.key(2, NOW + age)
+    for age in (300, 301, 329):
+        assert ours.key(2, NOW + age) is None
         assert ours.key(1, NOW + age) == ONE.encode()
     assert client.calls == 2
+
+
+def test_without_any_pepper_nothing_is_certain() -> None:
+    with pytest.raises(Fault, match="InternalServiceError"):
+        peppers(Client(OUTAGE)).key(1, NOW)

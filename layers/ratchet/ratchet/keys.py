@@ -106,19 +106,36 @@ def generate_signing_keys(*, rsa_bits: int = 2048) -> str:
     return json.dumps({"next": jwks[0], "current": jwks[1], "previous": None})
 
 
-def peppers(secret: str) -> dict[int, bytes]:
-    """From the secret's JSON: `{"1": text of at least 32 characters, …}`, keys by pepper id."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PepperSet:
+    """The MAC keys of the refresh tokens by pepper id; `current` makes new tokens.
+
+    A pepper has been in the set for longer than any instance keeps an old set before it becomes
+    current, so an id that an instance does not know is no genuine token's.
+    """
+
+    current: int
+    by_id: dict[int, bytes] = field(repr=False)
+
+
+def peppers(secret: str) -> PepperSet:
+    """From the secret's JSON: `{"current": 1, "1": text of at least 32 characters, …}`.
+
+    Raises InvalidSecret.
+    """
     texts = _json_object(secret, "peppers")
-    if not texts or not all(_PEPPER_ID.fullmatch(name) and int(name) < 1 << 16 for name in texts):
+    current = texts.pop("current", None)
+    if not all(_PEPPER_ID.fullmatch(name) and int(name) < 1 << 16 for name in texts):
         raise InvalidSecret("peppers: needs numbers from 1 to 65535 as names")
-    ids = sorted(map(int, texts))
-    if ids != list(range(ids[0], ids[-1] + 1)):
-        raise InvalidSecret("peppers: the ids must follow one another without a gap")
+    if type(current) is not int or str(current) not in texts:
+        raise InvalidSecret("peppers: `current` is not the id of one of them")
     if any(
         not isinstance(text, str) or len(text) < MIN_PEPPER_CHARACTERS for text in texts.values()
     ):
         raise InvalidSecret(f"peppers: each needs {MIN_PEPPER_CHARACTERS} characters or more")
-    return {int(name): text.encode() for name, text in texts.items()}
+    return PepperSet(
+        current=current, by_id={int(name): text.encode() for name, text in texts.items()}
+    )
 
 
 def _json_object(secret: str, what: str) -> dict[str, Any]:

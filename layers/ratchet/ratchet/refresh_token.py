@@ -41,7 +41,7 @@ class Peppers(Protocol):
         """Id and key that new tokens are made with. Raises Fault."""
 
     def key(self, pepper_id: int, now: int) -> bytes | None:
-        """The key, or None when there is no such pepper. Raises Fault when that is not certain."""
+        """The key, or None when there is no such pepper. Raises Fault when there is none at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

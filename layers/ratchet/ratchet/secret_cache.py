@@ -34,15 +34,15 @@ class CachedSecret(Generic[T]):
         self._loaded: tuple[T, int] | None = None
         self._next_look_at = 0
 
-    def get(self, now: int, *, max_age_seconds: int = FRESH_SECONDS) -> T:
-        """The secret as it was at most `max_age_seconds` ago, or older during an outage.
+    def get(self, now: int) -> T:
+        """The secret as it was at most FRESH_SECONDS ago, or older during an outage.
 
         Raises Fault when there is none, or when the one we have is too old to be trusted.
         """
         with self._lock:
             if self._loaded is not None:
                 value, loaded_at = self._loaded
-                if now - loaded_at < max_age_seconds or now < self._next_look_at:
+                if now - loaded_at < FRESH_SECONDS or now < self._next_look_at:
                     return value
             try:
                 value = self._decode(self._read())

@@ -6,12 +6,8 @@ from typing import Any, Protocol
 import jwt
 
 from ratchet.access_token import TYPE
-from ratchet.errors import Fault
-from ratchet.keys import SigningKeys
+from ratchet.keys import PepperSet, SigningKeys
 from ratchet.secret_cache import CachedSecret
-
-PEPPER_COOLDOWN_SECONDS = 10
-PEPPERS_AHEAD = 4
 
 Sign = Callable[[Mapping[str, Any]], str]
 
@@ -52,21 +48,12 @@ class SecretSigner:
 class SecretPeppers:
     """The peppers of the secret; implements `refresh_token.Peppers`."""
 
-    def __init__(self, secret: CachedSecret[dict[int, bytes]]) -> None:
+    def __init__(self, secret: CachedSecret[PepperSet]) -> None:
         self._secret = secret
 
     def current(self, now: int) -> tuple[int, bytes]:
         peppers = self._secret.get(now)
-        pepper_id = max(peppers)
-        return pepper_id, peppers[pepper_id]
+        return peppers.current, peppers.by_id[peppers.current]
 
     def key(self, pepper_id: int, now: int) -> bytes | None:
-        peppers = self._secret.get(now)
-        # Only one of the next few ids can be unknown here and still be genuine: another instance
-        # has already loaded it. Any other unknown id costs no I/O.
-        if not 0 < pepper_id - max(peppers) <= PEPPERS_AHEAD:
-            return peppers.get(pepper_id)
-        newer = self._secret.get(now, max_age_seconds=PEPPER_COOLDOWN_SECONDS)
-        if pepper_id in newer or newer is not peppers:
-            return newer.get(pepper_id)
-        raise Fault(f"pepper {pepper_id} may be newer than what this instance knows")
+        return self._secret.get(now).by_id.get(pepper_id)
