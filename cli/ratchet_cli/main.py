@@ -16,6 +16,7 @@ from ratchet_cli import aws, local, running, schedule, signing_keys, template
 from ratchet_cli.emulator import EmulatorError
 from ratchet_cli.functions import Functions, HandlerError
 from ratchet_cli.provision import ProvisionError
+from ratchet_cli.target import running_here
 from ratchet_cli.template import TemplateError
 
 
@@ -70,14 +71,14 @@ def status(as_json: bool) -> None:
 
     Exits with 1 if none runs in this tree.
     """
-    found = _running()
+    found = running_here()
     click.echo(json.dumps(asdict(found), indent=2) if as_json else found.url)
 
 
 @cli.command()
 def sweep() -> None:
     """Sweep the local stack now."""
-    found = _running()
+    found = running_here()
     path = Path(found.template)
     parsed = template.load(path)
     named = {
@@ -119,10 +120,3 @@ def keys_init(secret_id: str) -> None:
     if not done:
         raise click.ClickException("the secret has signing keys already; nothing was changed")
     click.echo("The secret now has a current and a next signing key.")
-
-
-def _running() -> running.Running:
-    found = running.find(Path.cwd())
-    if found is None:
-        raise click.ClickException("no local stack runs in this tree. Start one with: make run")
-    return found
