@@ -21,7 +21,7 @@ LAYERS = [
     {"reasons", "policy", "response"},
     {"errors", "application", "session"},
     {"dead_sessions", "settings", "keys", "refresh_token", "session_item", "request"},
-    {"access_token", "secret_cache", "store", "applications", "events"},
+    {"access_token", "secret_cache", "store", "applications", "events", "hook"},
     {"signing", "session_end", "client_authentication", "token_response"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery"},
     {"parts"},
@@ -87,7 +87,7 @@ def test_arrows_only_go_down(module: str) -> None:
 
 def test_only_the_adapters_know_the_sdk() -> None:
     known = {module for module, tree in MODULES.items() if roots(tree) & AWS}
-    assert known == {"store", "applications", "secret_cache", "events", "wiring"}
+    assert known == {"store", "applications", "secret_cache", "events", "hook", "wiring"}
 
 
 @pytest.mark.parametrize("module", sorted(PURE))

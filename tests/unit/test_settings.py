@@ -10,6 +10,7 @@ import pytest
 from ratchet.settings import InvalidSettings, Settings
 from ratchet_cli import template
 
+MAY_BE_EMPTY = {"RATCHET_ISSUER", "RATCHET_CLAIMS_FUNCTION"}
 ENVIRONMENT = {
     "RATCHET_ISSUER": "https://id.test",
     "RATCHET_SESSIONS_TABLE": "sessions",
@@ -17,6 +18,7 @@ ENVIRONMENT = {
     "RATCHET_SIGNING_KEYS_SECRET": "keys",
     "RATCHET_PEPPER_SECRET": "peppers",
     "RATCHET_EVENT_BUS": "bus",
+    "RATCHET_CLAIMS_FUNCTION": "arn:aws:lambda:eu-central-1:000000000000:function:claims",
 }
 
 
@@ -53,7 +55,7 @@ def test_a_missing_variable_is_named(name: str) -> None:
     assert problems(environment) == f"{name} is missing"
 
 
-@pytest.mark.parametrize("name", [name for name in ENVIRONMENT if name != "RATCHET_ISSUER"])
+@pytest.mark.parametrize("name", sorted(ENVIRONMENT.keys() - MAY_BE_EMPTY))
 def test_an_empty_variable_is_named(name: str) -> None:
     assert problems({**ENVIRONMENT, name: ""}) == f"{name} is empty"
 
@@ -61,6 +63,12 @@ def test_an_empty_variable_is_named(name: str) -> None:
 def test_the_issuer_may_be_empty() -> None:
     """Then it is the address of the API that is being called."""
     assert Settings.from_environment({**ENVIRONMENT, "RATCHET_ISSUER": ""}).issuer == ""
+
+
+def test_the_functions_of_the_deployment_may_be_empty() -> None:
+    """Then there are none."""
+    environment = {**ENVIRONMENT, "RATCHET_CLAIMS_FUNCTION": ""}
+    assert Settings.from_environment(environment).claims_function == ""
 
 
 def test_an_unknown_variable_is_refused() -> None:
@@ -91,5 +99,6 @@ def test_all_problems_are_reported_at_once() -> None:
         "RATCHET_SIGNING_KEYS_SECRET is missing",
         "RATCHET_PEPPER_SECRET is missing",
         "RATCHET_EVENT_BUS is empty",
+        "RATCHET_CLAIMS_FUNCTION is missing",
         "RATCHET_ISSUER has a trailing slash, a query or a fragment",
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ratchet.applications import Applications
 from ratchet.dead_sessions import DeadSessions
 from ratchet.events import Bus
+from ratchet.hook import Hook
 from ratchet.refresh_token import Peppers
 from ratchet.request import Request
 from ratchet.response import Response
@@ -15,7 +16,10 @@ from ratchet.store import SessionStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """issuer: from the settings, "" for the address of the API that is being called."""
+    """issuer: from the settings, "" for the address of the API that is being called.
+
+    claims_hook: a function of the deployment's own that adds claims, None where there is none.
+    """
 
     issuer: str
     applications: Applications
@@ -24,6 +28,7 @@ class Parts:
     peppers: Peppers
     dead_sessions: DeadSessions
     bus: Bus
+    claims_hook: Hook | None
 
 
 Respond = Callable[[Request, Parts, int], Response]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from ratchet.errors import Fault
 
 PREFIX = "RATCHET_"
+MAY_BE_EMPTY = {"issuer", "claims_function"}
 
 
 class InvalidSettings(Fault):
@@ -20,6 +21,7 @@ class Settings:
     sessions_table, applications_table: DynamoDB table names.
     signing_keys_secret, pepper_secret: Secrets Manager ids or ARNs.
     event_bus: EventBridge bus name.
+    claims_function: ARN of the Lambda function that adds claims (docs/claims.md), or "" for none.
     """
 
     issuer: str
@@ -28,6 +30,7 @@ class Settings:
     signing_keys_secret: str
     pepper_secret: str
     event_bus: str
+    claims_function: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -38,7 +41,7 @@ class Settings:
         for key, name in names.items():
             if key not in given:
                 problems.append(f"{key} is missing")
-            elif not given[key] and name != "issuer":
+            elif not given[key] and name not in MAY_BE_EMPTY:
                 problems.append(f"{key} is empty")
         issuer = given.get(PREFIX + "ISSUER", "")
         if issuer.endswith("/") or "?" in issuer or "#" in issuer:

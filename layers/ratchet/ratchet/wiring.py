@@ -11,6 +11,7 @@ from ratchet import keys
 from ratchet.applications import Applications
 from ratchet.dead_sessions import DeadSessions
 from ratchet.events import Bus
+from ratchet.hook import ANSWER_SECONDS, CONNECT_SECONDS, Hook
 from ratchet.parts import Parts
 from ratchet.secret_cache import CachedSecret
 from ratchet.settings import Settings
@@ -19,12 +20,20 @@ from ratchet.store import SessionStore
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
 
 # Three tries of at most 2 seconds each end before a function's 10 do.
 CONFIG = Config(
     connect_timeout=1,
     read_timeout=1,
     retries={"total_max_attempts": 3, "mode": "standard"},
+    max_pool_connections=64,
+)
+# A function of the deployment's own is asked once: twice may be too late, and one attempt too many.
+HOOK_CONFIG = Config(
+    connect_timeout=CONNECT_SECONDS,
+    read_timeout=ANSWER_SECONDS,
+    retries={"total_max_attempts": 1},
     max_pool_connections=64,
 )
 
@@ -55,7 +64,12 @@ def build(settings: Settings) -> Parts:
         peppers=SecretPeppers(peppers),
         dead_sessions=DeadSessions(),
         bus=Bus(_events_client, settings.event_bus),
+        claims_hook=_hook(settings.claims_function),
     )
+
+
+def _hook(function: str) -> Hook | None:
+    return Hook(_lambda_client, function) if function else None
 
 
 _events: "EventBridgeClient | None" = None
@@ -68,3 +82,15 @@ def _events_client() -> "EventBridgeClient":
         if _events is None:
             _events = boto3.client("events", config=CONFIG)
         return _events
+
+
+_lambda: "LambdaClient | None" = None
+
+
+def _lambda_client() -> "LambdaClient":
+    # Likewise: only what starts a session asks a hook.
+    global _lambda
+    with _lock:
+        if _lambda is None:
+            _lambda = boto3.client("lambda", config=HOOK_CONFIG)
+        return _lambda
