@@ -18,6 +18,7 @@ HANDLERS = sorted((ROOT / "functions").glob("*/app.py"))
 
 # From the ground up. A module imports only what stands on a line above its own.
 LAYERS = [
+    {"attributes"},
     {"reasons", "policy", "response"},
     {"errors", "application", "session"},
     {"dead_sessions", "settings", "keys", "refresh_token", "session_item", "request"},
@@ -32,7 +33,17 @@ LAYERS = [
 HEIGHT = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 AWS = {"boto3", "botocore"}
 # Pure rules and words: no I/O, no clock.
-PURE = {"reasons", "errors", "policy", "application", "session", "session_item", "keys", "settings"}
+PURE = {
+    "attributes",
+    "reasons",
+    "errors",
+    "policy",
+    "application",
+    "session",
+    "session_item",
+    "keys",
+    "settings",
+}
 PURE |= {"refresh_token", "access_token", "request", "response", "token_response"}
 
 

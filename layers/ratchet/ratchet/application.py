@@ -1,21 +1,28 @@
-"""An application (RFC 6749 calls it a client): who it is, what it may do, its policy."""
+"""An application (RFC 6749 calls it a client): who it is, what it may do, its policy.
+
+A new attribute is a field here, a line in `from_mapping` and, if there is something to check, a
+line in `_rules`; its default means "off".
+"""
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from hashlib import sha256
 from typing import Any
 
-from ratchet.policy import Policy
+from ratchet.attributes import Attributes, Invalid, Rule, broken
+from ratchet.policy import PRESETS, InvalidPolicy, Policy
 
 GRANT_TYPES = frozenset({"client_credentials", "refresh_token"})
 
 
 MAX_CLIENT_ID = 64
+MAX_NAME = 128
+MAX_SECRETS = 2
 
 
-class InvalidApplication(ValueError):
-    """The message lists every problem at once."""
+class InvalidApplication(Invalid):
+    """The message lists every problem at once, those of the policy too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,17 +30,20 @@ class Application:
     """One registered application.
 
     confidential: it can keep a secret (RFC 6749 section 2.1). secret_hashes: SHA-256 of each secret
-    that is valid now; secrets have 256 random bits, so they need no slow hash.
+    that is valid now, newest first; secrets have 256 random bits, so they need no slow hash.
+    former_secret_until_at: when the older of two secrets ends, None: not by itself.
     audience: `aud` of its access tokens, empty for the issuer itself.
     starts_sessions_for: client ids it may start sessions for, "*" for every application.
     introspects_any: it may introspect the tokens of other applications too.
     sessions_valid_after: sessions that started earlier are over (epoch seconds).
+    version: how often it has been written; a change names the version it was made of.
     """
 
     client_id: str
     name: str = ""
     confidential: bool
     secret_hashes: tuple[bytes, ...] = ()
+    former_secret_until_at: int | None = None
     grant_types: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     audience: tuple[str, ...] = ()
@@ -42,29 +52,73 @@ class Application:
     policy: Policy
     sessions_valid_after: int = 0
     disabled_at: int | None = None
+    version: int = 0
 
     def __post_init__(self) -> None:
-        problems = []
-        if len(self.client_id) > MAX_CLIENT_ID or not _printable(self.client_id):
-            problems.append(f"client_id must be 1 to {MAX_CLIENT_ID} printable ASCII characters")
-        if self.confidential and not self.secret_hashes:
-            problems.append("a confidential application needs a secret")
-        if not self.confidential and self.secret_hashes:
-            problems.append("a public application has no secret")
-        if unknown := self.grant_types - GRANT_TYPES:
-            problems.append(f"unknown grant types: {', '.join(sorted(unknown))}")
-        # RFC 6749 section 4.4: "MUST only be used by confidential clients"
-        if "client_credentials" in self.grant_types and not self.confidential:
-            problems.append("client_credentials is for confidential applications only")
-        if any(not _printable(scope) or '"' in scope or "\\" in scope for scope in self.scopes):
-            problems.append("a scope must be printable ASCII without space, quote and backslash")
-        if problems:
-            raise InvalidApplication("; ".join(problems))
+        if problems := broken(self._rules()):
+            raise InvalidApplication(problems)
 
-    def has_secret(self, secret: str) -> bool:
-        """Compares with every valid secret, in constant time."""
+    def _rules(self) -> list[Rule]:
+        unknown = sorted(self.grant_types - GRANT_TYPES)
+        return [
+            Rule(
+                "client_id",
+                len(self.client_id) <= MAX_CLIENT_ID and _printable(self.client_id),
+                f"client_id must be 1 to {MAX_CLIENT_ID} printable ASCII characters",
+            ),
+            Rule(
+                "name",
+                len(self.name) <= MAX_NAME and (self.name.isprintable() or not self.name),
+                f"name must be at most {MAX_NAME} printable characters",
+            ),
+            Rule(
+                "confidential secret_hashes",
+                bool(self.secret_hashes) or not self.confidential,
+                "a confidential application needs a secret",
+            ),
+            Rule(
+                "confidential secret_hashes",
+                self.confidential or not self.secret_hashes,
+                "a public application has no secret",
+            ),
+            Rule(
+                "secret_hashes",
+                len(self.secret_hashes) <= MAX_SECRETS,
+                f"at most {MAX_SECRETS} secrets are valid at once",
+            ),
+            Rule("grant_types", not unknown, f"unknown grant types: {', '.join(unknown)}"),
+            # RFC 6749 section 4.4: "MUST only be used by confidential clients"
+            Rule(
+                "grant_types confidential",
+                "client_credentials" not in self.grant_types or self.confidential,
+                "client_credentials is for confidential applications only",
+            ),
+            Rule(
+                "scopes",
+                all(_printable(s) and '"' not in s and "\\" not in s for s in self.scopes),
+                "a scope must be printable ASCII without space, quote and backslash",
+            ),
+            Rule(
+                "audience",
+                all(_printable(value) for value in self.audience),
+                "an audience must be printable ASCII without space",
+            ),
+            Rule(
+                "starts_sessions_for",
+                all(
+                    _printable(value) and len(value) <= MAX_CLIENT_ID
+                    for value in self.starts_sessions_for
+                ),
+                "starts_sessions_for must have client ids, or *",
+            ),
+        ]
+
+    def has_secret(self, secret: str, now: int) -> bool:
+        """Compares with every secret that is valid at `now`, in constant time."""
+        ended = self.former_secret_until_at is not None and now >= self.former_secret_until_at
+        known = self.secret_hashes[:1] if ended else self.secret_hashes
         digest = hash_secret(secret)
-        return sum(hmac.compare_digest(digest, known) for known in self.secret_hashes) > 0
+        return sum(hmac.compare_digest(digest, value) for value in known) > 0
 
     def may_start_sessions_for(self, client_id: str) -> bool:
         return bool({"*", client_id} & self.starts_sessions_for)
@@ -81,35 +135,63 @@ def _printable(text: str) -> bool:
 
 def to_mapping(application: Application, policy: Mapping[str, Any]) -> dict[str, Any]:
     """The item of an application. `policy` is kept as it was written: preset and overrides."""
-    return {
-        "client_id": application.client_id,
-        "name": application.name,
-        "confidential": application.confidential,
-        "secret_hashes": [value.hex() for value in application.secret_hashes],
-        "grant_types": sorted(application.grant_types),
-        "scopes": sorted(application.scopes),
-        "audience": list(application.audience),
-        "starts_sessions_for": sorted(application.starts_sessions_for),
-        "introspects_any": application.introspects_any,
-        "policy": dict(policy),
-        "sessions_valid_after": application.sessions_valid_after,
-        "disabled_at": application.disabled_at,
-    }
+    return {**_written(application), "policy": dict(policy)}
+
+
+def _written(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _written(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {name: _written(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_written(part) for part in value]
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return value
 
 
 def from_mapping(item: Mapping[str, Any]) -> Application:
-    """The application of an item. Raises InvalidApplication or InvalidPolicy."""
-    return Application(
-        client_id=item["client_id"],
-        name=item.get("name", ""),
-        confidential=item["confidential"],
-        secret_hashes=tuple(bytes.fromhex(value) for value in item.get("secret_hashes", ())),
-        grant_types=frozenset(item.get("grant_types", ())),
-        scopes=frozenset(item.get("scopes", ())),
-        audience=tuple(item.get("audience", ())),
-        starts_sessions_for=frozenset(item.get("starts_sessions_for", ())),
-        introspects_any=item.get("introspects_any", False),
-        policy=Policy.from_mapping(item["policy"]),
-        sessions_valid_after=item.get("sessions_valid_after", 0),
-        disabled_at=item.get("disabled_at"),
-    )
+    """The application of an item. Raises InvalidApplication, which has the policy's problems too.
+
+    What is unknown is refused: an older version would not know a restriction that a later one
+    wrote, and must not act as if there were none.
+    """
+    read = Attributes(item)
+    values: dict[str, Any] = {
+        "client_id": read.text("client_id", required=True),
+        "name": read.text("name"),
+        "confidential": read.flag("confidential", required=True),
+        "secret_hashes": read.hashes("secret_hashes"),
+        "former_secret_until_at": read.instant("former_secret_until_at"),
+        "grant_types": frozenset(read.texts("grant_types")),
+        "scopes": frozenset(read.texts("scopes")),
+        "audience": read.texts("audience"),
+        "starts_sessions_for": frozenset(read.texts("starts_sessions_for")),
+        "introspects_any": read.flag("introspects_any"),
+        "policy": _policy(read),
+        "sessions_valid_after": read.instant("sessions_valid_after") or 0,
+        "disabled_at": read.instant("disabled_at"),
+        "version": read.number("version"),
+    }
+    read.no_others()
+    try:
+        application = Application(**values)
+    except InvalidApplication as invalid:
+        read.broken += broken(invalid.broken, read.unreadable)
+    if read.broken:
+        raise InvalidApplication(read.broken)
+    return application
+
+
+def _policy(read: Attributes) -> Policy:
+    """A policy that stands in for one that is refused, so that the rest can be looked at."""
+    written = read.mapping("policy", required=True)
+    try:
+        if "policy" not in read.unreadable:
+            return Policy.from_mapping(written)
+    except InvalidPolicy as invalid:
+        read.broken += invalid.broken
+        read.unreadable.add("policy")
+    return PRESETS["browser"]

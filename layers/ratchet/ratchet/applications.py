@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ratchet.application import MAX_CLIENT_ID, Application, from_mapping, to_mapping
+from ratchet.application import (
+    MAX_CLIENT_ID,
+    Application,
+    InvalidApplication,
+    from_mapping,
+    to_mapping,
+)
 from ratchet.errors import Fault
 
 if TYPE_CHECKING:
@@ -71,14 +77,14 @@ class Applications:
         item = {name: deserializer.deserialize(value) for name, value in answer["Item"].items()}
         try:
             return from_mapping(_plain(item))
-        except (KeyError, TypeError, ValueError) as error:
-            raise Fault(f"application {client_id} is not valid: {error}") from None
+        except InvalidApplication as invalid:
+            raise Fault(f"application {client_id} is not valid: {invalid}") from None
 
 
 def _plain(value: Any) -> Any:
-    """boto3's Decimals as whole numbers."""
+    """boto3's Decimals as whole numbers, where they are."""
     if isinstance(value, Decimal):
-        return int(value)
+        return int(value) if value == int(value) else value
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list):

@@ -86,7 +86,7 @@ def _check(credentials: Credentials, applications: Applications, now: int) -> Ap
         problem = "unknown application"
     elif application.confidential and credentials.secret is None:
         problem = "no secret"
-    elif credentials.secret is not None and not application.has_secret(credentials.secret):
+    elif credentials.secret is not None and not application.has_secret(credentials.secret, now):
         # Credentials that are sent are checked even where they are not needed.
         problem = "wrong secret"
     elif application.disabled_at is not None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
+from ratchet.attributes import Invalid, Rule, broken
+
 MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
@@ -15,9 +17,10 @@ MAX_RETRY_WINDOW_SECONDS = DAY
 MAX_LEEWAY_SECONDS = 10 * MINUTE
 MAX_SECONDS = 3650 * DAY
 MIN_RETENTION_SECONDS = DAY
+LONG_ACCESS_SECONDS = DAY
 
 
-class InvalidPolicy(ValueError):
+class InvalidPolicy(Invalid):
     """The message lists every problem at once."""
 
 
@@ -43,40 +46,77 @@ class Policy:
     retention_seconds: int = 30 * DAY
 
     def __post_init__(self) -> None:
-        problems = self._problems()
-        if problems:
-            raise InvalidPolicy("; ".join(problems))
+        mistyped = broken(self._types())
+        for rule in mistyped:
+            # This policy is refused in any case; its other numbers can be looked at this way.
+            object.__setattr__(self, rule.about, 0)
+        if problems := mistyped + broken(self._rules(), {rule.about for rule in mistyped}):
+            raise InvalidPolicy(problems)
 
-    def _problems(self) -> list[str]:
-        problems = [
-            f"{field.name} must be a whole number of seconds from 0 to {MAX_SECONDS}"
+    def _types(self) -> list[Rule]:
+        rules = [
+            Rule(
+                field.name,
+                type(value := getattr(self, field.name)) is int and 0 <= value <= MAX_SECONDS,
+                f"{field.name} must be a whole number of seconds from 0 to {MAX_SECONDS}",
+            )
             for field in fields(self)
             if field.name.endswith("_seconds")
-            and not (type(value := getattr(self, field.name)) is int and 0 <= value <= MAX_SECONDS)
         ]
-        types: dict[str, type] = {"rotation": bool, "rotation_off_reason": str}
-        problems += [
-            f"{name} must be a {kind.__name__}"
-            for name, kind in types.items()
-            if not isinstance(getattr(self, name), kind)
+        off, why = self.rotation, self.rotation_off_reason
+        return [
+            *rules,
+            Rule("rotation", isinstance(off, bool), "rotation must be true or false"),
+            Rule("rotation_off_reason", isinstance(why, str), "rotation_off_reason must be a text"),
         ]
-        if problems:
-            return problems
-        if self.access_ttl_seconds == 0:
-            problems.append("access_ttl_seconds must not be 0")
-        if self.idle_ttl_seconds > self.absolute_ttl_seconds:
-            problems.append("idle_ttl_seconds must not exceed absolute_ttl_seconds")
-        if self.leeway_seconds > MAX_LEEWAY_SECONDS:
-            problems.append(f"leeway_seconds must not exceed {MAX_LEEWAY_SECONDS}")
-        if self.retry_window_seconds > MAX_RETRY_WINDOW_SECONDS:
-            problems.append(f"retry_window_seconds must not exceed {MAX_RETRY_WINDOW_SECONDS}")
-        if self.refresh_tokens and self.expiry_warning_seconds >= self.idle_ttl_seconds:
-            problems.append("expiry_warning_seconds must be less than idle_ttl_seconds")
-        if self.retention_seconds < MIN_RETENTION_SECONDS:
-            problems.append(f"retention_seconds must be at least {MIN_RETENTION_SECONDS}")
-        if not self.rotation and not self.rotation_off_reason.strip():
-            problems.append("rotation may only be switched off with a rotation_off_reason")
-        return problems
+
+    def _rules(self) -> list[Rule]:
+        return [
+            Rule(
+                "access_ttl_seconds",
+                self.access_ttl_seconds > 0,
+                "access_ttl_seconds must not be 0",
+            ),
+            Rule(
+                "idle_ttl_seconds absolute_ttl_seconds",
+                self.idle_ttl_seconds <= self.absolute_ttl_seconds,
+                "idle_ttl_seconds must not exceed absolute_ttl_seconds",
+            ),
+            Rule(
+                "leeway_seconds",
+                self.leeway_seconds <= MAX_LEEWAY_SECONDS,
+                f"leeway_seconds must not exceed {MAX_LEEWAY_SECONDS}",
+            ),
+            Rule(
+                "retry_window_seconds",
+                self.retry_window_seconds <= MAX_RETRY_WINDOW_SECONDS,
+                f"retry_window_seconds must not exceed {MAX_RETRY_WINDOW_SECONDS}",
+            ),
+            Rule(
+                "expiry_warning_seconds idle_ttl_seconds",
+                not self.refresh_tokens or self.expiry_warning_seconds < self.idle_ttl_seconds,
+                "expiry_warning_seconds must be less than idle_ttl_seconds",
+            ),
+            Rule(
+                "retention_seconds",
+                self.retention_seconds >= MIN_RETENTION_SECONDS,
+                f"retention_seconds must be at least {MIN_RETENTION_SECONDS}",
+            ),
+            Rule(
+                "rotation rotation_off_reason",
+                self.rotation or bool(str(self.rotation_off_reason).strip()),
+                "rotation may only be switched off with a rotation_off_reason",
+            ),
+        ]
+
+    def warnings(self) -> list[str]:
+        """What is allowed, and most likely not meant."""
+        if self.access_ttl_seconds <= LONG_ACCESS_SECONDS:
+            return []
+        return [
+            "access_ttl_seconds is more than 24 hours: an access token stays good for that long at"
+            " every API that does not ask whether its session has ended"
+        ]
 
     @property
     def refresh_tokens(self) -> bool:
@@ -87,12 +127,24 @@ class Policy:
         """From `{"preset": name, field: number, …}`; raises InvalidPolicy."""
         overrides = dict(value)
         preset = overrides.pop("preset", None)
-        if not isinstance(preset, str) or preset not in PRESETS:
-            raise InvalidPolicy(f"preset must be one of {', '.join(PRESETS)}")
-        unknown = overrides.keys() - {field.name for field in fields(cls)}
-        if unknown:
-            raise InvalidPolicy(f"unknown: {', '.join(sorted(unknown))}")
-        return replace(PRESETS[preset], **overrides)
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(map(str, overrides.keys() - known))
+        known_preset = isinstance(preset, str) and preset in PRESETS
+        problems = broken(
+            [
+                Rule("preset", known_preset, f"preset must be one of {', '.join(PRESETS)}"),
+                Rule("", not unknown, f"unknown: {', '.join(unknown)} (in the policy)"),
+            ]
+        )
+        written = {name: number for name, number in overrides.items() if name in known}
+        try:
+            policy = replace(PRESETS[preset if known_preset else "browser"], **written)
+        except InvalidPolicy as invalid:
+            # Without its preset only what was written can be judged.
+            problems += broken(invalid.broken, () if known_preset else known - written.keys())
+        if problems:
+            raise InvalidPolicy(problems)
+        return policy
 
 
 PRESETS: Mapping[str, Policy] = MappingProxyType(
