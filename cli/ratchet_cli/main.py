@@ -8,13 +8,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import boto3
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
-from ratchet_cli import aws, local, running, schedule, signing_keys, template
+from ratchet_cli import aws, local, running, schedule, template
 from ratchet_cli.emulator import EmulatorError
 from ratchet_cli.functions import Functions, HandlerError
+from ratchet_cli.keys import keys_group
 from ratchet_cli.provision import ProvisionError
 from ratchet_cli.target import running_here
 from ratchet_cli.template import TemplateError
@@ -99,24 +98,4 @@ def sweep() -> None:
         click.echo(json.dumps(result))
 
 
-@cli.group("keys")
-def keys_group() -> None:
-    """Look after the keys that sign access tokens."""
-
-
-@keys_group.command("init")
-@click.argument("secret_id")
-def keys_init(secret_id: str) -> None:
-    """Put the first signing keys into a secret.
-
-    SECRET_ID is the stack's output SigningKeysSecret. Uses your own AWS credentials and Region. A
-    secret that has keys already is left as it is.
-    """
-    try:
-        done = signing_keys.put_first(boto3.client("secretsmanager"), secret_id)
-    except (ClientError, BotoCoreError) as error:
-        hint = "Is AWS_REGION or AWS_PROFILE set? " if isinstance(error, BotoCoreError) else ""
-        raise click.ClickException(f"{hint}{error}") from error
-    if not done:
-        raise click.ClickException("the secret has signing keys already; nothing was changed")
-    click.echo("The secret now has a current and a next signing key.")
+cli.add_command(keys_group)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
-
-from ratchet_cli import signing_keys
 
 SCOPES = {"profile", "orders:read", "orders:write"}
 SECRETS = {
@@ -44,9 +43,18 @@ def seed(environment: Mapping[str, str]) -> None:
     from ratchet.application import Application, hash_secret
     from ratchet.policy import PRESETS
     from ratchet.settings import Settings
+    from ratchet_cli.rotation import rotate_here
 
     settings = Settings.from_environment(environment)
-    signing_keys.put_first(boto3.client("secretsmanager"), settings.signing_keys_secret)
+    rotation = wiring.rotation(settings, settings.signing_keys_secret)
+    if not rotation.promotes(rotation.versions.value()):
+        # On AWS the first deployment ends with this rotation.
+        rotate_here(
+            rotation,
+            boto3.client("secretsmanager"),
+            longest_access_ttl_seconds=0,
+            now=int(time.time()),
+        )
     applications = wiring.build(settings).applications
     for client_id, described in APPLICATIONS.items():
         preset = described["preset"]

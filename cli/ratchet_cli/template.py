@@ -14,7 +14,13 @@ Template = dict[str, Any]
 
 # The emulator runs neither our functions nor their logs and alarms: the gateway and the files
 # under .ratchet/ do.
-_NOT_EMULATED = ("AWS::Serverless::", "AWS::Logs::", "AWS::CloudWatch::")
+_NOT_EMULATED = (
+    "AWS::Serverless::",
+    "AWS::Logs::",
+    "AWS::CloudWatch::",
+    "AWS::Lambda::",
+    "AWS::SecretsManager::RotationSchedule",
+)
 _PASSED_ON = ("Parameters", "Mappings", "Conditions")
 _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}

@@ -143,7 +143,7 @@ class Callers:
         """From now on this service."""
         aws.enter(environment)
         boto3.DEFAULT_SESSION = None
-        wiring._events = None
+        wiring._clients.clear()
         wiring._parts = parts = build(environment, broken)
         publish = parts.bus.publish
 

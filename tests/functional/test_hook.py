@@ -33,7 +33,7 @@ def arn(engine: Mapping[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def hook(arn: str, monkeypatch: pytest.MonkeyPatch) -> Hook:
-    monkeypatch.setattr(wiring, "_lambda", None)
+    monkeypatch.setattr(wiring, "_clients", {})
     return Hook(wiring._lambda_client, arn)
 
 
@@ -79,8 +79,8 @@ def test_a_function_that_is_not_there_is_a_fault(arn: str) -> None:
 def test_lambda_that_cannot_be_reached_is_a_fault(
     arn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiring, "_lambda", None)
+    monkeypatch.setattr(wiring, "_clients", {})
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(Fault, match=r"^hook: EndpointConnectionError$"):
         Hook(wiring._lambda_client, arn).call({})
-    monkeypatch.setattr(wiring, "_lambda", None)
+    monkeypatch.setattr(wiring, "_clients", {})

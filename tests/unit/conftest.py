@@ -11,7 +11,8 @@ import pytest
 from pytest_socket import disable_socket, enable_socket
 
 from ratchet.application import Application
-from ratchet.keys import SigningKeys, generate_signing_keys, signing_keys
+from ratchet.key_rotation import first_signing_keys
+from ratchet.keys import SigningKeys, generate_jwk, signing_keys
 from ratchet.policy import PRESETS
 from ratchet.session import Session
 
@@ -96,7 +97,7 @@ def make_application() -> Callable[..., Application]:
 @pytest.fixture(scope="session")
 def key_secret() -> str:
     """The text of a signing-keys secret: RSA keys in the slots next and current."""
-    return generate_signing_keys()
+    return first_signing_keys(lambda: generate_jwk("RS256"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwk as joserfc_jwk
 
-from ratchet.keys import InvalidSecret, SigningKeys, peppers, signing_keys
+from ratchet.keys import (
+    ALGORITHMS,
+    InvalidSecret,
+    SigningKeys,
+    generate_jwk,
+    peppers,
+    signing_keys,
+)
 
 Slots = Callable[..., str]
 
@@ -90,7 +97,7 @@ def test_the_kid_is_the_thumbprint_that_another_library_reckons(jwk: dict[str, A
 
 
 def test_the_kid_does_not_depend_on_what_else_the_jwk_says() -> None:
-    named = {"kid": "mine", "use": "enc", "alg": "none", "x-note": "x", **RFC_KEY}
+    named = {"kid": "mine", "use": "enc", "x-note": "x", **RFC_KEY}
     key = signing_keys(secret(current=named)).current
     assert key.kid == RFC_THUMBPRINT
     assert (key.public_jwk["use"], key.public_jwk["alg"]) == ("sig", "RS256")
@@ -114,6 +121,20 @@ def test_no_key_shows_in_a_repr() -> None:
     for jwk in (RFC_KEY, P256):
         assert jwk["d"] not in repr(signing_keys(secret(current=jwk)))
         assert "PrivateKey" not in repr(signing_keys(secret(current=jwk)))
+
+
+def test_a_key_in_kms_is_public_here_and_names_its_home() -> None:
+    arn = "arn:aws:kms:eu-central-1:000000000000:key/1"
+    key = signing_keys(secret(current={**public(RFC_KEY), "alg": "PS256", "kms_key": arn})).current
+    assert (key.kid, key.algorithm) == (RFC_THUMBPRINT, "PS256")
+    assert (key.kms_key, key.private_key) == (arn, None)
+    assert "kms_key" not in key.public_jwk
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_new_key_says_its_algorithm(algorithm: str) -> None:
+    key = signing_keys(secret(current=generate_jwk(algorithm))).current
+    assert key.algorithm == key.public_jwk["alg"] == algorithm
 
 
 WRONG: dict[str, str] = {
@@ -146,6 +167,12 @@ WRONG: dict[str, str] = {
     "a public RSA key": secret(current=public(RFC_KEY)),
     "a public EC key": secret(current=public(P256)),
     "a public key in another slot": secret(current=P256, next=public(RFC_KEY)),
+    "the algorithm of another kind of key": secret(current={**P256, "alg": "RS256"}),
+    "no algorithm": secret(current={**P256, "alg": "none"}),
+    "a symmetric algorithm": secret(current={**RFC_KEY, "alg": "HS256"}),
+    "a private key that is in KMS too": secret(current={**P256, "kms_key": "arn"}),
+    "a weak key in KMS": secret(current={**public(rsa_jwk(1024)), "kms_key": "arn"}),
+    "P-384 in KMS": secret(current={**public(ec_jwk(ec.SECP384R1())), "kms_key": "arn"}),
     "a damaged key": secret(current={**P256, "d": "AAAA"}),
     "a key with a piece missing": secret(current={k: v for k, v in P256.items() if k != "x"}),
 }

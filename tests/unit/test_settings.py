@@ -19,6 +19,10 @@ ENVIRONMENT = {
     "RATCHET_PEPPER_SECRET": "peppers",
     "RATCHET_EVENT_BUS": "bus",
     "RATCHET_CLAIMS_FUNCTION": "arn:aws:lambda:eu-central-1:000000000000:function:claims",
+    "RATCHET_SIGNING_BACKEND": "secretsmanager",
+    "RATCHET_SIGNING_ALGORITHM": "RS256",
+    "RATCHET_SIGNING_RSA_BITS": "2048",
+    "RATCHET_STACK": "ratchet",
 }
 
 
@@ -31,7 +35,8 @@ def problems(environment: dict[str, str]) -> str:
 def test_every_variable_is_a_field() -> None:
     settings = Settings.from_environment(ENVIRONMENT)
     assert asdict(settings) == {
-        name.removeprefix("RATCHET_").lower(): value for name, value in ENVIRONMENT.items()
+        **{name.removeprefix("RATCHET_").lower(): value for name, value in ENVIRONMENT.items()},
+        "signing_rsa_bits": 2048,
     }
     with pytest.raises(FrozenInstanceError):
         settings.issuer = "https://other.test"  # type: ignore[misc] # must be refused
@@ -71,6 +76,19 @@ def test_the_functions_of_the_deployment_may_be_empty() -> None:
     assert Settings.from_environment(environment).claims_function == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RATCHET_SIGNING_BACKEND", "hsm"),
+        ("RATCHET_SIGNING_ALGORITHM", "HS256"),
+        ("RATCHET_SIGNING_ALGORITHM", "none"),
+        ("RATCHET_SIGNING_RSA_BITS", "1024"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_named(name: str, value: str) -> None:
+    assert problems({**ENVIRONMENT, name: value}).startswith(f"{name} is not one of ")
+
+
 def test_an_unknown_variable_is_refused() -> None:
     """A misspelled setting would otherwise be silently without effect."""
     assert problems({**ENVIRONMENT, "RATCHET_LEEWAY": "5"}) == "RATCHET_LEEWAY is unknown"
@@ -100,5 +118,9 @@ def test_all_problems_are_reported_at_once() -> None:
         "RATCHET_PEPPER_SECRET is missing",
         "RATCHET_EVENT_BUS is empty",
         "RATCHET_CLAIMS_FUNCTION is missing",
+        "RATCHET_SIGNING_BACKEND is missing",
+        "RATCHET_SIGNING_ALGORITHM is missing",
+        "RATCHET_SIGNING_RSA_BITS is missing",
+        "RATCHET_STACK is missing",
         "RATCHET_ISSUER has a trailing slash, a query or a fragment",
     ]

@@ -14,7 +14,8 @@ from joserfc.jwk import KeySet
 
 from ratchet import keys
 from ratchet.errors import Fault
-from ratchet.secret_cache import USABLE_SECONDS, CachedSecret
+from ratchet.keys import USABLE_SECONDS
+from ratchet.secret_cache import CachedSecret
 from ratchet.signing import SecretPeppers, SecretSigner
 
 NOW = 1_800_000_000
@@ -36,8 +37,11 @@ class Client:
         return {"SecretString": json.dumps(self.answer)}
 
 
+NO_KMS: Any = None
+
+
 def signer(client: Any) -> SecretSigner:
-    return SecretSigner(CachedSecret(client, "keys", keys.signing_keys))
+    return SecretSigner(CachedSecret(client, "keys", keys.signing_keys), NO_KMS)
 
 
 def peppers(client: Any) -> SecretPeppers:
@@ -52,13 +56,11 @@ def p256() -> dict[str, Any]:
     return jwt.algorithms.ECAlgorithm.to_jwk(key, as_dict=True)
 
 
-@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+@pytest.mark.parametrize("algorithm", keys.ALGORITHMS)
 def test_the_current_key_signs_and_another_library_verifies(
     key_secret: str, algorithm: str
 ) -> None:
-    slots = json.loads(key_secret)
-    if algorithm == "ES256":
-        slots["current"] = p256()
+    slots = {**json.loads(key_secret), "current": keys.generate_jwk(algorithm)}
     ours = signer(Client(slots))
     claims = {"iss": "https://id.test", "sub": "ada", "exp": NOW}
 
@@ -73,6 +75,12 @@ def test_the_current_key_signs_and_another_library_verifies(
         "kid": published.current.kid,
         "alg": algorithm,
     }
+
+
+def test_es256_is_deterministic() -> None:
+    """RFC 6979: no weak random number can tell the key."""
+    sign = signer(Client({"current": p256()})).prepare(NOW)
+    assert sign({"sub": "ada"}) == sign({"sub": "ada"}) != sign({"sub": "bob"})
 
 
 def test_a_signature_is_not_verified_by_the_key_of_another_slot(key_secret: str) -> None:

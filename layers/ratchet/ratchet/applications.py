@@ -62,6 +62,19 @@ class Applications:
         except (ClientError, BotoCoreError) as error:
             raise Fault(f"dynamodb: {type(error).__name__}") from None
 
+    def longest_access_ttl_seconds(self) -> int:
+        """Of all applications; reads the whole table. Raises Fault."""
+        longest = 0
+        try:
+            pages = self._client.get_paginator("scan").paginate(TableName=self._table)
+            for page in pages:
+                for stored in page["Items"]:
+                    application = _application(stored)
+                    longest = max(longest, application.policy.access_ttl_seconds)
+        except (ClientError, BotoCoreError) as error:
+            raise Fault(f"dynamodb: {type(error).__name__}") from None
+        return longest
+
     def _read(self, client_id: str) -> Application | None:
         try:
             answer = self._client.get_item(
@@ -73,12 +86,16 @@ class Applications:
             raise Fault(f"dynamodb: {type(error).__name__}") from None
         if "Item" not in answer:
             return None
-        deserializer = TypeDeserializer()
-        item = {name: deserializer.deserialize(value) for name, value in answer["Item"].items()}
-        try:
-            return from_mapping(_plain(item))
-        except InvalidApplication as invalid:
-            raise Fault(f"application {client_id} is not valid: {invalid}") from None
+        return _application(answer["Item"])
+
+
+def _application(stored: Mapping[str, Any]) -> Application:
+    deserializer = TypeDeserializer()
+    item = {name: deserializer.deserialize(value) for name, value in stored.items()}
+    try:
+        return from_mapping(_plain(item))
+    except InvalidApplication as invalid:
+        raise Fault(f"application {item.get('client_id')} is not valid: {invalid}") from None
 
 
 def _plain(value: Any) -> Any:

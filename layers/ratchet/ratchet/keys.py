@@ -12,8 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ratchet.errors import Fault
 
-ALGORITHMS = {"RSA": "RS256", "EC": "ES256"}
+ALGORITHMS = {"RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "ES256": "EC"}
+"""JWS algorithm (RFC 7518 section 3.1) to key type. The first of a type is its default."""
 SLOTS = ("next", "current", "previous")
+MADE_FROM = "made_from"
+"""Beside the slots: the version of the secret that this one was made from by a rotation."""
+RETIRED_AT = "retired_at"
+USABLE_SECONDS = 24 * 3600
+"""How long an instance goes on with an old set while it cannot get a newer one."""
 MIN_RSA_BITS = 2048
 MIN_PEPPER_CHARACTERS = 32
 _THUMBPRINT_MEMBERS = ("crv", "e", "kty", "n", "x", "y")
@@ -26,11 +32,15 @@ class InvalidSecret(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """A private key with its one algorithm (RFC 8725 section 3.1) and its RFC 7638 thumbprint."""
+    """A key with its one algorithm (RFC 8725 section 3.1) and its RFC 7638 thumbprint.
+
+    Its private half is either here or in KMS: one of private_key and kms_key (an ARN) is None.
+    """
 
     kid: str
     algorithm: str
     private_key: Any = field(repr=False)
+    kms_key: str | None = None
     public_key: Any = field(repr=False)
     public_jwk: dict[str, str]
 
@@ -57,11 +67,14 @@ class SigningKeys:
 def signing_keys(secret: str) -> SigningKeys:
     """From the secret's JSON: `{"next": JWK | null, "current": JWK, "previous": JWK | null}`.
 
-    The JWKs are private RSA or P-256 keys (RFC 7517). Raises InvalidSecret.
+    A JWK (RFC 7517) is a private RSA or P-256 key, or a public one with the member `kms_key`, the
+    ARN of the KMS key that holds its private half. Raises InvalidSecret.
     """
     slots = _json_object(secret, "signing keys")
-    if slots.keys() - set(SLOTS) or not slots.get("current"):
-        raise InvalidSecret("signing keys: needs the slots next, current and previous")
+    if slots.keys() - {*SLOTS, MADE_FROM}:
+        raise InvalidSecret("signing keys: has other members than next, current and previous")
+    if not slots.get("current"):
+        raise InvalidSecret("signing keys: the slot current is empty")
     keys = {slot: _signing_key(slots[slot], slot) for slot in SLOTS if slots.get(slot)}
     if len({key.kid for key in keys.values()}) < len(keys):
         raise InvalidSecret("signing keys: one key is in two slots")
@@ -72,38 +85,66 @@ def signing_keys(secret: str) -> SigningKeys:
 
 def _signing_key(jwk: Any, slot: str) -> SigningKey:
     try:
-        algorithm = ALGORITHMS[jwk["kty"]]
+        algorithm = jwk.get("alg") or default_algorithm(jwk["kty"])
+        if ALGORITHMS[algorithm] != jwk["kty"]:
+            raise InvalidSecret(f"signing keys: slot {slot} has the alg of another kind of key")
         # A key object, loaded once: handing PyJWT a PEM costs 35 ms a call.
-        private_key = jwt.PyJWK(jwk, algorithm).key
-    except (KeyError, TypeError, ValueError, jwt.PyJWTError):
+        key = jwt.PyJWK(jwk, algorithm).key
+        kms_key = jwk.get("kms_key")
+    except (AttributeError, KeyError, TypeError, ValueError, jwt.PyJWTError):
         raise InvalidSecret(f"signing keys: slot {slot} holds no RSA or P-256 JWK") from None
-    if isinstance(private_key, rsa.RSAPrivateKey):
-        if private_key.key_size < MIN_RSA_BITS:
-            raise InvalidSecret(f"signing keys: slot {slot} is shorter than {MIN_RSA_BITS} bits")
-        public = jwt.algorithms.RSAAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
-    elif isinstance(private_key, ec.EllipticCurvePrivateKey) and jwk.get("crv") == "P-256":
-        public = jwt.algorithms.ECAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
-    else:
-        raise InvalidSecret(f"signing keys: slot {slot} holds no private RSA or P-256 key")
-    # Spelt anew, not copied: one key must not get two thumbprints by another spelling.
-    members = {name: public[name] for name in _THUMBPRINT_MEMBERS if name in public}
-    # RFC 7638: the required members in lexicographic order, without white space.
-    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
-    kid = urlsafe_b64encode(sha256(canonical).digest()).rstrip(b"=").decode()
+    if (kms_key is None) != isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise InvalidSecret(f"signing keys: slot {slot} needs a private key or a kms_key, not both")
+    public_key = key.public_key() if kms_key is None else key
+    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size < MIN_RSA_BITS:
+        raise InvalidSecret(f"signing keys: slot {slot} is shorter than {MIN_RSA_BITS} bits")
+    if isinstance(public_key, ec.EllipticCurvePublicKey) and public_key.curve.name != "secp256r1":
+        raise InvalidSecret(f"signing keys: slot {slot} is not on the curve P-256")
+    members = public_members(public_key)
+    kid = thumbprint(members)
     return SigningKey(
         kid=kid,
         algorithm=algorithm,
-        private_key=private_key,
-        public_key=private_key.public_key(),
+        private_key=key if kms_key is None else None,
+        kms_key=kms_key,
+        public_key=public_key,
         public_jwk={**members, "kid": kid, "use": "sig", "alg": algorithm},
     )
 
 
-def generate_signing_keys(*, rsa_bits: int = 2048) -> str:
-    """A first secret: two new RSA keys, in the slots next and current."""
-    new = [rsa.generate_private_key(public_exponent=65537, key_size=rsa_bits) for _ in range(2)]
-    jwks = [jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True) for key in new]
-    return json.dumps({"next": jwks[0], "current": jwks[1], "previous": None})
+def default_algorithm(key_type: str) -> str:
+    """RS256 for RSA, ES256 for EC. Raises KeyError."""
+    return {kind: name for name, kind in reversed(ALGORITHMS.items())}[key_type]
+
+
+def public_members(public_key: Any) -> dict[str, str]:
+    """The required public members of a key's JWK (RFC 7638 section 3.2).
+
+    Spelt anew, not copied: one key must not get two thumbprints by another spelling.
+    """
+    rsa_key = isinstance(public_key, rsa.RSAPublicKey)
+    spell = jwt.algorithms.RSAAlgorithm.to_jwk if rsa_key else jwt.algorithms.ECAlgorithm.to_jwk
+    jwk: dict[str, str] = spell(public_key, as_dict=True)
+    return {name: jwk[name] for name in _THUMBPRINT_MEMBERS if name in jwk}
+
+
+def thumbprint(members: dict[str, str]) -> str:
+    """RFC 7638: SHA-256 of the members in lexicographic order, without white space."""
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
+    return urlsafe_b64encode(sha256(canonical).digest()).rstrip(b"=").decode()
+
+
+def generate_jwk(algorithm: str, *, rsa_bits: int = MIN_RSA_BITS) -> dict[str, str]:
+    """A new private key as a JWK with its algorithm."""
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    jwk: dict[str, str]
+    if ALGORITHMS[algorithm] == "RSA":
+        key = rsa.generate_private_key(public_exponent=65537, key_size=rsa_bits)
+        jwk = jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True)
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+        jwk = jwt.algorithms.ECAlgorithm.to_jwk(key, as_dict=True)
+    return {**jwk, "alg": algorithm}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +162,12 @@ class PepperSet:
 def peppers(secret: str) -> PepperSet:
     """From the secret's JSON: `{"current": 1, "1": text of at least 32 characters, …}`.
 
-    Raises InvalidSecret.
+    Besides, `retired_at`: when an id ceased to be current, by id. Raises InvalidSecret.
     """
     texts = _json_object(secret, "peppers")
     current = texts.pop("current", None)
+    for name in (MADE_FROM, RETIRED_AT):
+        texts.pop(name, None)
     if not all(_PEPPER_ID.fullmatch(name) and int(name) < 1 << 16 for name in texts):
         raise InvalidSecret("peppers: needs numbers from 1 to 65535 as names")
     if type(current) is not int or str(current) not in texts:

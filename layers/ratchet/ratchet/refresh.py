@@ -57,6 +57,16 @@ def refresh(
         raise InvalidScope("too many", sid=token.sid, client_id=application.client_id)
     # Whatever can fail without the table fails here, before the write.
     sign = signer.prepare(now)
+
+    def access(session: Session) -> tuple[dict[str, Any], str]:
+        claims = access_token.session_claims(
+            session, application, scopes=scopes or session.scopes, issuer=issuer, now=now
+        )
+        return claims, sign(claims)
+
+    signed = None
+    if sign.remote and (seen := _worth_signing_for(token, application, scopes, store)):
+        signed = access(seen)
     idle_deadline_at = idle_deadline(
         policy, absolute_deadline_at=token.absolute_deadline_at, now=now
     )
@@ -111,12 +121,25 @@ def refresh(
             raise Fault("the item meets the condition that failed")
     elif session.attention_at is not None and session.attention_at > session.idle_deadline_at:
         _file_earlier(session, policy, store)
-    claims = access_token.session_claims(
-        session, application, scopes=scopes or session.scopes, issuer=issuer, now=now
-    )
+    claims, signed_token = signed or access(session)
     return token_response(
-        sign(claims), claims, now=now, session=session, refresh_token=str(answer), outcome=how
+        signed_token, claims, now=now, session=session, refresh_token=str(answer), outcome=how
     )
+
+
+def _worth_signing_for(
+    token: RefreshToken, application: Application, scopes: frozenset[str], store: SessionStore
+) -> Session | None:
+    """The session, read before the write, because KMS may fail and so has to sign before it.
+
+    Its claims never change, so they are those of what comes back from the write. None where the
+    write will be refused anyway.
+    """
+    session = store.get(token.sid)
+    if session is None or session.ended_at is not None:
+        return None
+    fits = session.client_id == application.client_id and scopes <= session.scopes
+    return session if fits else None
 
 
 def _file_earlier(session: Session, policy: Policy, store: SessionStore) -> None:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ratchet import events
 from ratchet.errors import Fault
+from ratchet.keys import USABLE_SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 FRESH_SECONDS = 300
 """How long a secret is used without looking for a newer one."""
-USABLE_SECONDS = 24 * 3600
-"""How long a secret is used while no newer one can be had."""
 RETRY_SECONDS = 30
 """How long a usable secret is used on after a failed look, so that an outage costs no time."""
 
@@ -46,10 +46,11 @@ class CachedSecret(Generic[T]):
                     return value
             try:
                 value = self._decode(self._read())
-            except Fault:
+            except Fault as fault:
                 if self._loaded is None or now - self._loaded[1] >= USABLE_SECONDS:
                     raise
                 value, loaded_at = self._loaded
+                events.log("an older secret is used", level="WARNING", fault=str(fault))
                 self._next_look_at = min(now + RETRY_SECONDS, loaded_at + USABLE_SECONDS)
                 return value
             self._loaded = value, now

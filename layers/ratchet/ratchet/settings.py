@@ -2,11 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ratchet.errors import Fault
+from ratchet.keys import ALGORITHMS
 
 PREFIX = "RATCHET_"
 MAY_BE_EMPTY = {"issuer", "claims_function"}
+_CHOICES = {
+    "RATCHET_SIGNING_BACKEND": ("secretsmanager", "kms"),
+    "RATCHET_SIGNING_ALGORITHM": tuple(ALGORITHMS),
+    "RATCHET_SIGNING_RSA_BITS": ("2048", "3072", "4096"),
+}
 
 
 class InvalidSettings(Fault):
@@ -22,6 +29,9 @@ class Settings:
     signing_keys_secret, pepper_secret: Secrets Manager ids or ARNs.
     event_bus: EventBridge bus name.
     claims_function: ARN of the Lambda function that adds claims (docs/claims.md), or "" for none.
+    signing_backend: where new signing keys live, `secretsmanager` or `kms`. signing_algorithm: of
+    new ones, see `keys.ALGORITHMS`. signing_rsa_bits: their size, for RSA.
+    stack: the name that the stack's KMS keys are tagged with.
     """
 
     issuer: str
@@ -31,6 +41,10 @@ class Settings:
     pepper_secret: str
     event_bus: str
     claims_function: str
+    signing_backend: str
+    signing_algorithm: str
+    signing_rsa_bits: int
+    stack: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -46,6 +60,10 @@ class Settings:
         issuer = given.get(PREFIX + "ISSUER", "")
         if issuer.endswith("/") or "?" in issuer or "#" in issuer:
             problems.append(f"{PREFIX}ISSUER has a trailing slash, a query or a fragment")
+        for key, allowed in _CHOICES.items():
+            if given.get(key) and given[key] not in allowed:
+                problems.append(f"{key} is not one of {', '.join(allowed)}")
         if problems:
             raise InvalidSettings("; ".join(problems))
-        return cls(**{name: given[key] for key, name in names.items()})
+        values: dict[str, Any] = {name: given[key] for key, name in names.items()}
+        return cls(**{**values, "signing_rsa_bits": int(values["signing_rsa_bits"])})

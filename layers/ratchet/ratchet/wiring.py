@@ -2,7 +2,7 @@
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -10,8 +10,10 @@ from botocore.config import Config
 from ratchet import keys
 from ratchet.applications import Applications
 from ratchet.dead_sessions import DeadSessions
+from ratchet.errors import Fault
 from ratchet.events import Bus
 from ratchet.hook import ANSWER_SECONDS, CONNECT_SECONDS, Hook
+from ratchet.kms_keys import KmsKeys
 from ratchet.parts import Parts
 from ratchet.secret_cache import CachedSecret
 from ratchet.settings import Settings
@@ -19,8 +21,7 @@ from ratchet.signing import SecretPeppers, SecretSigner
 from ratchet.store import SessionStore
 
 if TYPE_CHECKING:
-    from mypy_boto3_events import EventBridgeClient
-    from mypy_boto3_lambda import LambdaClient
+    from ratchet.rotate_keys import Rotation
 
 # Three tries of at most 2 seconds each end before a function's 10 do.
 CONFIG = Config(
@@ -46,8 +47,13 @@ def parts() -> Parts:
     global _parts
     with _lock:
         if _parts is None:
-            _parts = build(Settings.from_environment(os.environ))
+            _parts = build(settings())
         return _parts
+
+
+def settings() -> Settings:
+    """Of this container's environment. Raises InvalidSettings."""
+    return Settings.from_environment(os.environ)
 
 
 def build(settings: Settings) -> Parts:
@@ -60,10 +66,10 @@ def build(settings: Settings) -> Parts:
         issuer=settings.issuer,
         applications=Applications(dynamodb, settings.applications_table),
         store=SessionStore(dynamodb, settings.sessions_table),
-        signer=SecretSigner(signing_keys),
+        signer=SecretSigner(signing_keys, kms_keys(settings)),
         peppers=SecretPeppers(peppers),
         dead_sessions=DeadSessions(),
-        bus=Bus(_events_client, settings.event_bus),
+        bus=Bus(lambda: _lazily("events"), settings.event_bus),
         claims_hook=_hook(settings.claims_function),
     )
 
@@ -72,25 +78,43 @@ def _hook(function: str) -> Hook | None:
     return Hook(_lambda_client, function) if function else None
 
 
-_events: "EventBridgeClient | None" = None
+def _lambda_client() -> Any:
+    return _lazily("lambda", HOOK_CONFIG)
 
 
-def _events_client() -> "EventBridgeClient":
-    # Made at the first event: most containers never send one.
-    global _events
+def kms_keys(settings: Settings) -> KmsKeys:
+    """The stack's keys in KMS; makes no call, and no client before the first one."""
+    return KmsKeys(
+        lambda: _lazily("kms"), lambda: _lazily("resourcegroupstaggingapi"), settings.stack
+    )
+
+
+def rotation(settings: Settings, secret_id: str) -> "Rotation":
+    """How the secret with this id or ARN is rotated. Raises Fault when it is not of this stack."""
+    # Only one function needs it, and not the one that is asked most.
+    from ratchet import rotate_keys
+    from ratchet.secret_versions import SecretVersions
+
+    versions = SecretVersions(lambda: _lazily("secretsmanager"), secret_id)
+    if secret_id == settings.pepper_secret:
+        return rotate_keys.pepper_rotation(versions)
+    if secret_id != settings.signing_keys_secret:
+        raise Fault("not a secret of this stack")
+    return rotate_keys.signing_key_rotation(
+        versions,
+        kms_keys(settings),
+        backend=settings.signing_backend,
+        algorithm=settings.signing_algorithm,
+        rsa_bits=settings.signing_rsa_bits,
+    )
+
+
+_clients: dict[str, Any] = {}
+
+
+def _lazily(service: Any, config: Config = CONFIG) -> Any:
+    # Made at the first use: most containers never need them.
     with _lock:
-        if _events is None:
-            _events = boto3.client("events", config=CONFIG)
-        return _events
-
-
-_lambda: "LambdaClient | None" = None
-
-
-def _lambda_client() -> "LambdaClient":
-    # Likewise: only what starts a session asks a hook.
-    global _lambda
-    with _lock:
-        if _lambda is None:
-            _lambda = boto3.client("lambda", config=HOOK_CONFIG)
-        return _lambda
+        if service not in _clients:
+            _clients[service] = boto3.client(service, config=config)
+        return _clients[service]

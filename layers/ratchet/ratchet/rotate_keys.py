@@ -1,0 +1,157 @@
+"""Rotating the two secrets in Secrets Manager's four steps. Each step may be repeated.
+
+    step          signing keys and peppers alike
+    ----          ------------------------------
+    createSecret  makes the next text and puts it as the version AWSPENDING
+    setSecret     nothing: nobody else has to be told
+    testSecret    reads it as the functions will, and signs and verifies with its keys
+    finishSecret  moves AWSCURRENT to it; KMS keys that are in no slot any more are given up
+
+Killed between any two steps: the next try of the same step goes on from what is stored. Nothing is
+lost but a KMS key that no version names; `KmsKeys.give_up` finds it by its tag.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jwt
+
+from ratchet import events, key_rotation
+from ratchet.errors import Fault
+from ratchet.key_rotation import NotSettled
+from ratchet.keys import SigningKey, generate_jwk, peppers, signing_keys
+from ratchet.kms_keys import KmsKeys
+from ratchet.secret_versions import CURRENT, PENDING, SecretVersions
+from ratchet.signing import signs_with
+
+STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
+
+
+class NotRotating(Fault):
+    """Secrets Manager's state and this call do not go together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """How one of the two secrets is rotated.
+
+    promotes: whether a rotation of this text would put something to use that was only published.
+    make: from the current text and its version, at `now`, the next text. test: raises Fault when a
+    text is not fit for use. finish: what is left to do once a text is current.
+    """
+
+    versions: SecretVersions
+    promotes: Callable[[str], bool]
+    make: Callable[[str, str, int], str]
+    test: Callable[[str], None]
+    finish: Callable[[str], None]
+
+
+def signing_key_rotation(
+    versions: SecretVersions, kms: KmsKeys, *, backend: str, algorithm: str, rsa_bits: int
+) -> Rotation:
+    """backend: where the private half of a new key is, `secretsmanager` or `kms`."""
+    new_jwk = new_jwk_of(kms, backend=backend, algorithm=algorithm, rsa_bits=rsa_bits)
+
+    def make(secret: str, version: str, _now: int) -> str:
+        return key_rotation.rotated_signing_keys(secret, new_jwk, made_from=version)
+
+    def test(secret: str) -> None:
+        for key in signing_keys(secret).published():
+            _test_key(key, kms)
+
+    def finish(secret: str) -> None:
+        kept = {key.kms_key for key in signing_keys(secret).published() if key.kms_key}
+        # Also when the backend has been changed back: the last KMS keys still leave the slots.
+        kms.give_up(kept=kept)
+
+    return Rotation(
+        versions=versions,
+        promotes=key_rotation.promotes_signing_key,
+        make=make,
+        test=test,
+        finish=finish,
+    )
+
+
+def pepper_rotation(versions: SecretVersions) -> Rotation:
+    def make(secret: str, version: str, now: int) -> str:
+        return key_rotation.rotated_peppers(secret, made_from=version, now=now)
+
+    def test(secret: str) -> None:
+        peppers(secret)
+
+    return Rotation(
+        versions=versions,
+        promotes=key_rotation.promotes_pepper,
+        make=make,
+        test=test,
+        finish=lambda _secret: None,
+    )
+
+
+def new_jwk_of(
+    kms: KmsKeys, *, backend: str, algorithm: str, rsa_bits: int
+) -> Callable[[], dict[str, str]]:
+    """How a new signing key is made. Raises botocore's errors when called, for KMS."""
+    if backend == "kms":
+        return lambda: kms.create(algorithm, rsa_bits=rsa_bits)
+    return lambda: generate_jwk(algorithm, rsa_bits=rsa_bits)
+
+
+def rotate(
+    step: str, token: str, rotation: Rotation, *, longest_access_ttl_seconds: int, now: int
+) -> None:
+    """One step for the version `token`.
+
+    Raises NotRotating, NotSettled (with the time left), InvalidSecret and botocore's errors.
+    """
+    versions = rotation.versions
+    described = versions.describe()
+    labels = described.labels.get(token)
+    # The checks that AWS's own rotation template makes.
+    if not described.rotation_enabled:
+        raise NotRotating("the secret is not set up for rotation")
+    if labels is None:
+        raise NotRotating("the secret has no such version")
+    if CURRENT in labels:
+        if step == "finishSecret":
+            rotation.finish(versions.value())
+        return
+    if PENDING not in labels:
+        raise NotRotating("the version is not pending")
+    if step not in STEPS:
+        raise NotRotating("no such step")
+    pending = versions.value(token)
+    if step == "createSecret" and not pending:
+        current = versions.value()
+        settles_at = key_rotation.settles_at(
+            described.published_at, longest_access_ttl_seconds=longest_access_ttl_seconds
+        )
+        if now < settles_at and rotation.promotes(current):
+            raise NotSettled(settles_at, now)
+        versions.put(rotation.make(current, described.current or "", now), pending=token)
+        return
+    if step in ("testSecret", "finishSecret") and not pending:
+        raise NotRotating("the pending version has no value yet")
+    if pending and key_rotation.made_from(pending) != (described.current or ""):
+        # Somebody has changed the secret since, perhaps to drop a key that has leaked: what was
+        # made from the former version must not bring it back.
+        versions.drop_pending(token)
+        raise NotRotating("the secret has changed since this rotation began; begin a new one")
+    if step == "testSecret":
+        rotation.test(pending)
+    elif step == "finishSecret":
+        versions.promote(token, described, now)
+        events.log("rotated", outcome="rotated")
+        rotation.finish(pending)
+
+
+def _test_key(key: SigningKey, kms: KmsKeys) -> None:
+    """Signs with it as `signing` does, and verifies with what verifiers will see."""
+    token = signs_with(key, kms)({"test": key.kid})
+    try:
+        published = jwt.PyJWK(key.public_jwk)
+        jwt.decode(token, published.key, algorithms=[key.public_jwk["alg"]])
+    except jwt.PyJWTError as error:
+        raise Fault(f"the key {key.kid} cannot be used: {type(error).__name__}") from None
