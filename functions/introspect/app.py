@@ -10,7 +10,13 @@ from ratchet.response import Response
 
 def respond(request: Request, parts: Parts, now: int) -> Response:
     form = request.form()
-    caller = authenticate_confidential(request, form, applications=parts.applications, now=now)
+    caller = authenticate_confidential(
+        request,
+        form,
+        applications=parts.applications,
+        client_assertions=parts.client_assertions,
+        now=now,
+    )
     return introspect(
         form.required("token"),
         caller,

@@ -1,7 +1,7 @@
 """POST /oauth/token (RFC 6749 section 3.2) and POST /sessions."""
 
 from ratchet import endpoint, grants, wiring
-from ratchet.client_authentication import authenticate_basic
+from ratchet.client_authentication import authenticate_backend
 from ratchet.issue import SignIn, start_session, target_application
 from ratchet.parts import Parts
 from ratchet.request import Request
@@ -11,7 +11,13 @@ from ratchet.response import Response
 def sessions(request: Request, parts: Parts, now: int) -> Response:
     parameters = request.form_or_json()
     sign_in, client_id = SignIn.from_parameters(parameters), parameters.required("client_id")
-    backend = authenticate_basic(request, applications=parts.applications, now=now)
+    backend = authenticate_backend(
+        request,
+        parameters,
+        applications=parts.applications,
+        client_assertions=parts.client_assertions,
+        now=now,
+    )
     return start_session(
         sign_in,
         target_application(client_id, backend, sign_in, applications=parts.applications, now=now),

@@ -10,7 +10,13 @@ from ratchet.revoke import revoke
 
 def respond(request: Request, parts: Parts, now: int) -> Response:
     form = request.form()
-    application = authenticate(request, form, applications=parts.applications, now=now)
+    application = authenticate(
+        request,
+        form,
+        applications=parts.applications,
+        client_assertions=parts.client_assertions,
+        now=now,
+    )
     return revoke(
         form.required("token"),
         application,

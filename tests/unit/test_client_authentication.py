@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from ratchet.application import Application, hash_secret
 from ratchet.applications import Applications
+from ratchet.client_assertion import ClientAssertions
 from ratchet.client_authentication import (
     authenticate,
-    authenticate_basic,
+    authenticate_backend,
     authenticate_confidential,
 )
 from ratchet.errors import ApplicationDisabled, InvalidClient, InvalidRequest, OAuthError
@@ -23,6 +24,8 @@ from ratchet.request import Parameters, Request
 
 NOW = 1_800_000_000
 ODD = "a:b c+d%é/&="
+# Nobody in this file sends one; tests/functional/test_client_assertions.py is about them.
+NO_ASSERTIONS = cast("ClientAssertions", None)
 MakeApplication = Callable[..., Application]
 
 
@@ -75,7 +78,11 @@ def authenticated(
     applications: Applications, authorization: str | None = None, **parameters: str
 ) -> str:
     return authenticate(
-        request(authorization), Parameters(parameters), applications=applications, now=NOW
+        request(authorization),
+        Parameters(parameters),
+        applications=applications,
+        client_assertions=NO_ASSERTIONS,
+        now=NOW,
     ).client_id
 
 
@@ -224,7 +231,11 @@ def test_a_public_application_has_proved_nothing(
 ) -> None:
     with pytest.raises(InvalidClient, match="public application"):
         authenticate_confidential(
-            request(authorization), Parameters(parameters), applications=applications, now=NOW
+            request(authorization),
+            Parameters(parameters),
+            applications=applications,
+            client_assertions=NO_ASSERTIONS,
+            now=NOW,
         )
 
 
@@ -233,7 +244,11 @@ def test_a_confidential_application_is_let_in_where_only_such_are(
 ) -> None:
     parameters = Parameters({"client_id": "backend", "client_secret": "new-secret"})
     application = authenticate_confidential(
-        request(), parameters, applications=applications, now=NOW
+        request(),
+        parameters,
+        applications=applications,
+        client_assertions=NO_ASSERTIONS,
+        now=NOW,
     )
     assert application.client_id == "backend"
 
@@ -242,10 +257,16 @@ def test_only_the_header_counts_where_the_body_is_about_somebody_else(
     applications: Applications,
 ) -> None:
     """POST /sessions: client_id in the body is the application that the session is for."""
+    given: dict[str, Any] = {
+        "applications": applications,
+        "client_assertions": NO_ASSERTIONS,
+        "now": NOW,
+    }
+    body = Parameters({"client_id": "public", "client_secret": "x"})
     header = request(basic("backend:old-secret"))
-    assert authenticate_basic(header, applications=applications, now=NOW).client_id == "backend"
+    assert authenticate_backend(header, body, **given).client_id == "backend"
     with pytest.raises(InvalidClient) as caught:
-        authenticate_basic(request(), applications=applications, now=NOW)
+        authenticate_backend(request(), body, **given)
     assert caught.value.headers == HEADER
 
 

@@ -19,6 +19,7 @@ from ratchet.errors import (
     InvalidGrant,
     InvalidRequest,
     InvalidScope,
+    InvalidSubjectToken,
     InvalidToken,
     MethodNotAllowed,
     MissingToken,
@@ -43,6 +44,7 @@ EXAMPLES: list[OAuthError] = [
     InvalidClient(DETAIL, basic=True),
     ApplicationDisabled(DETAIL, basic=True),
     *(InvalidGrant(reason, DETAIL) for reason in Reason),
+    *(InvalidSubjectToken(reason, DETAIL) for reason in Reason),
     UnauthorizedClient(DETAIL),
     UnauthorizedClient(DETAIL, reason=Reason.APPLICATION_DISABLED),
     UnsupportedGrantType("client_credentials, refresh_token"),
@@ -98,6 +100,7 @@ def test_the_reasons_are_those_of_the_design() -> None:
     assert {reason.value for reason in Reason} == {
         *("malformed", "unknown_pepper", "idle_expired", "absolute_expired", "reused"),
         *("revoked_by_user", "revoked_by_operator", "revoked_everywhere", "application_disabled"),
+        *("assertion_invalid", "assertion_expired", "assertion_used"),
         *("policy_cutoff", "session_unknown", "wrong_client", "throttled", "unavailable"),
     }
 

@@ -6,14 +6,18 @@ line in `_rules`; its default means "off".
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from hashlib import sha256
 from typing import Any
 
+from ratchet import jwk_set, trusted_issuer
 from ratchet.attributes import Attributes, Invalid, Rule, broken
 from ratchet.policy import PRESETS, InvalidPolicy, Policy
+from ratchet.trusted_issuer import InvalidTrustedIssuer, TrustedIssuer
 
-GRANT_TYPES = frozenset({"client_credentials", "refresh_token"})
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name, no secret
+GRANT_TYPES = frozenset({"client_credentials", "refresh_token", JWT_BEARER, TOKEN_EXCHANGE})
 
 
 MAX_CLIENT_ID = 64
@@ -33,6 +37,8 @@ class Application:
     that is valid now, newest first; secrets have 256 random bits, so they need no slow hash.
     former_secret_until_at: when the older of two secrets ends, None: not by itself.
     audience: `aud` of its access tokens, empty for the issuer itself.
+    jwks, jwks_uri: its public keys for private_key_jwt, as a JWK set or where to fetch it.
+    trusted_issuers: identity providers whose ID tokens start its sessions.
     starts_sessions_for: client ids it may start sessions for, "*" for every application.
     introspects_any: it may introspect the tokens of other applications too.
     sessions_valid_after: sessions that started earlier are over (epoch seconds).
@@ -44,6 +50,9 @@ class Application:
     confidential: bool
     secret_hashes: tuple[bytes, ...] = ()
     former_secret_until_at: int | None = None
+    jwks: Mapping[str, Any] = field(default_factory=dict)
+    jwks_uri: str = ""
+    trusted_issuers: tuple[TrustedIssuer, ...] = ()
     grant_types: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     audience: tuple[str, ...] = ()
@@ -72,15 +81,17 @@ class Application:
                 f"name must be at most {MAX_NAME} printable characters",
             ),
             Rule(
-                "confidential secret_hashes",
-                bool(self.secret_hashes) or not self.confidential,
-                "a confidential application needs a secret",
+                "confidential secret_hashes jwks jwks_uri",
+                bool(self.secret_hashes or self.has_keys) or not self.confidential,
+                "a confidential application needs a secret, jwks or jwks_uri",
             ),
             Rule(
                 "confidential secret_hashes",
                 self.confidential or not self.secret_hashes,
                 "a public application has no secret",
             ),
+            *self._keys_rules(),
+            *trusted_issuer.together(self.trusted_issuers),
             Rule(
                 "secret_hashes",
                 len(self.secret_hashes) <= MAX_SECRETS,
@@ -113,6 +124,28 @@ class Application:
             ),
         ]
 
+    def _keys_rules(self) -> list[Rule]:
+        return [
+            Rule(
+                "confidential jwks jwks_uri",
+                self.confidential or not self.has_keys,
+                "a public application has no jwks and no jwks_uri",
+            ),
+            # RFC 7591 section 2: "MUST NOT both be present"
+            Rule("jwks jwks_uri", not (self.jwks and self.jwks_uri), "jwks or jwks_uri, not both"),
+            Rule(
+                "jwks_uri",
+                not self.jwks_uri or trusted_issuer.fetchable(self.jwks_uri),
+                "jwks_uri must be an https URL without fragment",
+            ),
+            *(jwk_set.rules(self.jwks) if self.jwks else ()),
+        ]
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether it can authenticate with private_key_jwt."""
+        return bool(self.jwks or self.jwks_uri)
+
     def has_secret(self, secret: str, now: int) -> bool:
         """Compares with every secret that is valid at `now`, in constant time."""
         ended = self.former_secret_until_at is not None and now >= self.former_secret_until_at
@@ -140,7 +173,7 @@ def to_mapping(application: Application, policy: Mapping[str, Any]) -> dict[str,
 
 def _written(value: Any) -> Any:
     if is_dataclass(value):
-        return {field.name: _written(getattr(value, field.name)) for field in fields(value)}
+        return {entry.name: _written(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Mapping):
@@ -165,6 +198,9 @@ def from_mapping(item: Mapping[str, Any]) -> Application:
         "confidential": read.flag("confidential", required=True),
         "secret_hashes": read.hashes("secret_hashes"),
         "former_secret_until_at": read.instant("former_secret_until_at"),
+        "jwks": read.mapping("jwks"),
+        "jwks_uri": read.text("jwks_uri"),
+        "trusted_issuers": _trusted_issuers(read),
         "grant_types": frozenset(read.texts("grant_types")),
         "scopes": frozenset(read.texts("scopes")),
         "audience": read.texts("audience"),
@@ -183,6 +219,17 @@ def from_mapping(item: Mapping[str, Any]) -> Application:
     if read.broken:
         raise InvalidApplication(read.broken)
     return application
+
+
+def _trusted_issuers(read: Attributes) -> tuple[TrustedIssuer, ...]:
+    trusted = []
+    for written in read.mappings("trusted_issuers"):
+        try:
+            trusted.append(TrustedIssuer.from_mapping(written))
+        except InvalidTrustedIssuer as invalid:
+            for problem in invalid.problems:
+                read.note("trusted_issuers", f"{problem} (in trusted_issuers)")
+    return tuple(trusted)
 
 
 def _policy(read: Attributes) -> Policy:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ratchet import client_authentication
+from ratchet import client_authentication, jwk_set
 from ratchet.keys import SigningKeys
 from ratchet.response import Response
 
@@ -21,14 +21,18 @@ def metadata(*, issuer: str, grant_types: list[str], keys: SigningKeys) -> Respo
     authorizer looks for jwks_uri."""
     methods = list(client_authentication.METHODS)
     confidential_methods = [method for method in methods if method != "none"]
+    algorithms = list(jwk_set.ALGORITHMS)
     body: dict[str, Any] = {
         "issuer": issuer,
         "token_endpoint": f"{issuer}/oauth/token",
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint": f"{issuer}/oauth/revoke",
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "introspection_endpoint_auth_methods_supported": confidential_methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "grant_types_supported": grant_types,
         # there is no authorization endpoint

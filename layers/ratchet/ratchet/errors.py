@@ -55,6 +55,15 @@ class InvalidRequest(OAuthError):
         self.status = status
 
 
+class InvalidSubjectToken(OAuthError):
+    """RFC 8693 section 2.2.2: "the value of the error parameter MUST be the invalid_request"."""
+
+    def __init__(self, reason: Reason, detail: str = "", **log: Any) -> None:
+        super().__init__(detail, **log)
+        self.reason: Reason = reason
+        self.description = reason.description
+
+
 class MethodNotAllowed(InvalidRequest):
     """RFC 9110 section 15.5.6: the answer MUST name the methods that are allowed."""
 
@@ -93,7 +102,7 @@ class ApplicationDisabled(InvalidClient):
 
 
 class InvalidGrant(OAuthError):
-    """RFC 6749 section 5.2: every refusal of a refresh token, each with its reason.
+    """RFC 6749 section 5.2: every refusal of a refresh token or an assertion, with its reason.
 
     final: the end of the session is stored, so no other instance and no clock can see it alive.
     """

@@ -76,7 +76,10 @@ class SignIn:
 
         Raises InvalidRequest. client_id is there for the caller to look at.
         """
-        parameters.only("client_id", "sub", "scope", "device", "auth_time", "amr", "claims")
+        parameters.only(
+            *("client_id", "sub", "scope", "device", "auth_time", "amr", "claims"),
+            *("client_assertion", "client_assertion_type"),
+        )
         return cls(
             sub=parameters.required("sub"),
             scopes=parameters.scopes(),

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ratchet.applications import Applications
+from ratchet.client_assertion import ClientAssertions
 from ratchet.dead_sessions import DeadSessions
 from ratchet.events import Bus
 from ratchet.hook import Hook
+from ratchet.provider_keys import ProviderKeys
 from ratchet.refresh_token import Peppers
 from ratchet.request import Request
 from ratchet.response import Response
@@ -29,6 +31,8 @@ class Parts:
     dead_sessions: DeadSessions
     bus: Bus
     claims_hook: Hook | None
+    provider_keys: ProviderKeys
+    client_assertions: ClientAssertions
 
 
 Respond = Callable[[Request, Parts, int], Response]

@@ -26,6 +26,9 @@ class Reason(StrEnum):
     POLICY_CUTOFF = "policy_cutoff"
     SESSION_UNKNOWN = "session_unknown"
     WRONG_CLIENT = "wrong_client"
+    ASSERTION_INVALID = "assertion_invalid"
+    ASSERTION_EXPIRED = "assertion_expired"
+    ASSERTION_USED = "assertion_used"
     THROTTLED = "throttled"
     UNAVAILABLE = "unavailable"
 
@@ -52,6 +55,9 @@ _DESCRIPTIONS = {
     Reason.POLICY_CUTOFF: "The application ended all sessions that started earlier.",
     Reason.SESSION_UNKNOWN: "There is no such session.",
     Reason.WRONG_CLIENT: "The refresh token belongs to another application.",
+    Reason.ASSERTION_INVALID: "The assertion is not one that this application takes.",
+    Reason.ASSERTION_EXPIRED: "The assertion has expired or is too old.",
+    Reason.ASSERTION_USED: "The assertion has been used before.",
     Reason.THROTTLED: "Too many requests; try again later.",
     Reason.UNAVAILABLE: "The service cannot answer right now; nothing is lost, try again.",
 }

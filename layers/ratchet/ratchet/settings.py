@@ -25,7 +25,7 @@ class Settings:
     """One field for each RATCHET_ variable of template.yaml.
 
     issuer: issuer identifier (RFC 8414 section 2), or "" for the address of the API being called.
-    sessions_table, applications_table: DynamoDB table names.
+    sessions_table, applications_table, single_use_table: DynamoDB table names.
     signing_keys_secret, pepper_secret: Secrets Manager ids or ARNs.
     event_bus: EventBridge bus name.
     claims_function: ARN of the Lambda function that adds claims (docs/claims.md), or "" for none.
@@ -37,6 +37,7 @@ class Settings:
     issuer: str
     sessions_table: str
     applications_table: str
+    single_use_table: str
     signing_keys_secret: str
     pepper_secret: str
     event_bus: str

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from ratchet import keys
+from ratchet import keys, outbound
 from ratchet.applications import Applications
+from ratchet.client_assertion import ClientAssertions
 from ratchet.dead_sessions import DeadSessions
 from ratchet.errors import Fault
 from ratchet.events import Bus
 from ratchet.hook import ANSWER_SECONDS, CONNECT_SECONDS, Hook
 from ratchet.kms_keys import KmsKeys
 from ratchet.parts import Parts
+from ratchet.provider_keys import ProviderKeys
 from ratchet.secret_cache import CachedSecret
 from ratchet.settings import Settings
 from ratchet.signing import SecretPeppers, SecretSigner
+from ratchet.single_use import SingleUse
 from ratchet.store import SessionStore
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ def build(settings: Settings) -> Parts:
     secretsmanager = boto3.client("secretsmanager", config=CONFIG)
     signing_keys = CachedSecret(secretsmanager, settings.signing_keys_secret, keys.signing_keys)
     peppers = CachedSecret(secretsmanager, settings.pepper_secret, keys.peppers)
+    provider_keys = ProviderKeys(outbound.get_json)
+    single_use = SingleUse(dynamodb, settings.single_use_table)
     return Parts(
         issuer=settings.issuer,
         applications=Applications(dynamodb, settings.applications_table),
@@ -70,6 +75,8 @@ def build(settings: Settings) -> Parts:
         peppers=SecretPeppers(peppers),
         dead_sessions=DeadSessions(),
         bus=Bus(lambda: _lazily("events"), settings.event_bus),
+        provider_keys=provider_keys,
+        client_assertions=ClientAssertions(provider_keys, single_use),
         claims_hook=_hook(settings.claims_function),
     )
 

@@ -11,7 +11,13 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     """scope is optional. Errors: see `authenticate` and `issue.client_credentials`."""
     form = request.form()
     return issue.client_credentials(
-        authenticate(request, form, applications=parts.applications, now=now),
+        authenticate(
+            request,
+            form,
+            applications=parts.applications,
+            client_assertions=parts.client_assertions,
+            now=now,
+        ),
         scopes=form.scopes(),
         issuer=request.issuer,
         signer=parts.signer,

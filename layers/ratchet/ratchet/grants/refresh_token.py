@@ -17,7 +17,13 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     form = request.form()
     # First what costs nothing: garbage and expired tokens are refused before any lookup.
     token = refresh_token.parse(form.required("refresh_token"), peppers=parts.peppers, now=now)
-    application = authenticate(request, form, applications=parts.applications, now=now)
+    application = authenticate(
+        request,
+        form,
+        applications=parts.applications,
+        client_assertions=parts.client_assertions,
+        now=now,
+    )
     allowed = "refresh_token" in application.grant_types and application.policy.refresh_tokens
     if not allowed:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)

@@ -1,0 +1,175 @@
+"""An identity provider whose ID tokens an application takes for a sign-in. Pure rules, no I/O."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from ratchet.attributes import Attributes, Invalid, Rule, broken
+from ratchet.jwk_set import ALGORITHMS
+
+MAX_TRUSTED_ISSUERS = 10
+# A session's item outlives its end by a day at least, and it is what tells a second use of the
+# token; so no token may be good for longer.
+MAX_AGE_SECONDS = 12 * 3600
+DEFAULT_AGE_SECONDS = 600
+DEFAULT_ALGORITHMS = ("RS256", "ES256")
+MAX_PREFIX = 32
+_LOOPBACK = "127.0.0.1"
+
+
+class InvalidTrustedIssuer(Invalid):
+    """The message lists every problem at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedIssuer:
+    """issuer: `iss`, to the letter. audience: our client ids there, of which `aud` must have one.
+
+    subject_claim, subject_prefix: `sub` here is the prefix and then that claim. The prefix keeps
+    two providers' users apart. required_claims: claim -> the value it must have, or must have among
+    its values if it is a list.
+    algorithms: that it signs with. max_age_seconds: how old (`iat`) a token may be.
+    jwks_hosts: hosts besides the issuer's own that its jwks_uri may be at.
+    """
+
+    issuer: str
+    audience: tuple[str, ...]
+    subject_prefix: str
+    subject_claim: str = "sub"
+    required_claims: Mapping[str, Any] = field(default_factory=dict)
+    algorithms: tuple[str, ...] = DEFAULT_ALGORITHMS
+    max_age_seconds: int = DEFAULT_AGE_SECONDS
+    jwks_hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if problems := broken(self._rules()):
+            raise InvalidTrustedIssuer(problems)
+
+    def _rules(self) -> list[Rule]:
+        by_email = self.subject_claim == "email"
+        return [
+            Rule(
+                "issuer",
+                fetchable(self.issuer) and "?" not in self.issuer,
+                "issuer must be an https URL without query and fragment",
+            ),
+            Rule(
+                "audience",
+                bool(self.audience) and all(map(_printable, self.audience)),
+                "audience must name at least one of your client ids at the provider",
+            ),
+            Rule(
+                "subject_prefix",
+                len(self.subject_prefix) <= MAX_PREFIX and _printable(self.subject_prefix + "-"),
+                f"subject_prefix must be printable ASCII of up to {MAX_PREFIX} characters",
+            ),
+            Rule(
+                "subject_claim",
+                bool(self.subject_claim),
+                "subject_claim must be the name of a claim",
+            ),
+            # anybody can have an account with an address that is not theirs
+            Rule(
+                "subject_claim required_claims",
+                not by_email or self.required_claims.get("email_verified") is True,
+                "subject_claim email needs email_verified true among required_claims",
+            ),
+            Rule(
+                "algorithms",
+                bool(self.algorithms) and not set(self.algorithms) - set(ALGORITHMS),
+                f"algorithms must be some of {', '.join(ALGORITHMS)}",
+            ),
+            Rule(
+                "max_age_seconds",
+                1 <= self.max_age_seconds <= MAX_AGE_SECONDS,
+                f"max_age_seconds must be from 1 to {MAX_AGE_SECONDS}",
+            ),
+            Rule(
+                "jwks_hosts",
+                all(_printable(host) and "/" not in host for host in self.jwks_hosts),
+                "jwks_hosts must have host names, without https://",
+            ),
+        ]
+
+    @property
+    def discovery_url(self) -> str:
+        """OpenID Connect Discovery section 4.1: "any terminating / MUST be removed"."""
+        return self.issuer.removesuffix("/") + "/.well-known/openid-configuration"
+
+    def may_fetch(self, jwks_uri: Any) -> bool:
+        """Whether keys may be had from there: https, and the issuer's own host or a listed one."""
+        if not isinstance(jwks_uri, str) or not fetchable(jwks_uri):
+            return False
+        host, own = urlsplit(jwks_uri), urlsplit(self.issuer)
+        if (host.scheme, host.netloc) == (own.scheme, own.netloc):
+            return True
+        return host.scheme == "https" and host.netloc in self.jwks_hosts
+
+    @classmethod
+    def from_mapping(cls, written: Mapping[str, Any]) -> "TrustedIssuer":
+        """From an application's item. Raises InvalidTrustedIssuer."""
+        read = Attributes(written)
+        values: dict[str, Any] = {
+            "issuer": read.text("issuer", required=True),
+            "audience": read.texts("audience"),
+            # Even an empty one has to be written: it gives the provider all subjects.
+            "subject_prefix": read.text("subject_prefix", required=True),
+            "subject_claim": read.text("subject_claim", "sub"),
+            "required_claims": read.mapping("required_claims"),
+            "algorithms": read.texts("algorithms") or DEFAULT_ALGORITHMS,
+            "max_age_seconds": read.number("max_age_seconds", DEFAULT_AGE_SECONDS),
+            "jwks_hosts": read.texts("jwks_hosts"),
+        }
+        read.no_others()
+        try:
+            trusted = cls(**values)
+        except InvalidTrustedIssuer as invalid:
+            read.broken += broken(invalid.broken, read.unreadable)
+        if read.broken:
+            raise InvalidTrustedIssuer(read.broken)
+        return trusted
+
+
+def together(trusted: tuple[TrustedIssuer, ...]) -> list[Rule]:
+    """What has to hold for the trusted issuers of one application together."""
+    prefixes = sorted(entry.subject_prefix for entry in trusted)
+    pairs = list(itertools.pairwise(prefixes))
+    name = "trusted_issuers"
+    return [
+        Rule(
+            name,
+            len(trusted) <= MAX_TRUSTED_ISSUERS,
+            f"there may be {MAX_TRUSTED_ISSUERS} trusted_issuers",
+        ),
+        Rule(
+            name,
+            len({entry.issuer for entry in trusted}) == len(trusted),
+            "one issuer is among trusted_issuers twice",
+        ),
+        # else one provider could make a subject that is another one's
+        Rule(
+            name,
+            not any(after.startswith(before) for before, after in pairs),
+            "one subject_prefix of trusted_issuers is the beginning of another",
+        ),
+    ]
+
+
+def fetchable(url: Any) -> bool:
+    """An https URL that we would fetch. http only for a provider played on 127.0.0.1."""
+    if not isinstance(url, str) or not _printable(url) or "#" in url or "\\" in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and host == _LOOPBACK)
+
+
+def _printable(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
