@@ -178,6 +178,7 @@ def present(token: str, raced: Raced, now: int, parts: Parts) -> str:
         refresh_token.parse(token, peppers=parts.peppers, now=now),
         raced.application,
         scopes=frozenset(),
+        resources=frozenset(),
         idempotency_key=None,
         issuer=ISSUER,
         store=parts.store,

@@ -19,6 +19,7 @@ import boto3
 import pytest
 
 from ratchet import endpoint, events, wiring
+from ratchet.application import Application
 from ratchet.applications import REMEMBERED_SECONDS
 from ratchet.parts import Parts
 from ratchet.policy import Policy
@@ -34,6 +35,7 @@ ISSUER = "https://id.test"
 START = 1_800_000_000
 BACKEND = ("demo-backend", SECRETS["demo-backend"])
 MACHINE = ("demo-machine", SECRETS["demo-machine"])
+Form = str | list[str]
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +110,7 @@ class Service:
         self._applications_table = environment["RATCHET_APPLICATIONS_TABLE"]
         self._dynamodb = boto3.client("dynamodb")
         self.handed_out: set[str] = set()
-        self._changed: set[str] = set()
+        self._unchanged: dict[str, Application] = {}
 
     # --- a client ------------------------------------------------------------------------------
 
@@ -117,17 +119,20 @@ class Service:
         method: str,
         url: str,
         *,
-        form: Mapping[str, str] | str | None = None,
+        form: Mapping[str, Form] | str | None = None,
         body: Any = None,
         auth: tuple[str, str] | None = None,
         bearer: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """form: a form body; body: bytes, or a value to be sent as JSON."""
+        """form: a form body, with a list for a parameter that is repeated.
+
+        body: bytes, or a value to be sent as JSON.
+        """
         sent = {"Host": "id.test", **(headers or {})}
         raw = b""
         if form is not None:
-            raw = (form if isinstance(form, str) else urlencode(form)).encode()
+            raw = (form if isinstance(form, str) else urlencode(form, doseq=True)).encode()
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
         elif isinstance(body, bytes):
             raw = body
@@ -165,7 +170,7 @@ class Service:
                 self.handed_out |= {answer.body[name]} if name in answer.body else set()
         return answer
 
-    def start(self, client_id: str = "demo-native", sub: str = "ada", **parameters: str) -> Answer:
+    def start(self, client_id: str = "demo-native", sub: str = "ada", **parameters: Form) -> Answer:
         answer = self.call(
             "POST",
             "/sessions",
@@ -176,7 +181,7 @@ class Service:
         return answer
 
     def refresh(
-        self, token: str, client_id: str = "demo-native", *, key: str | None = None, **form: str
+        self, token: str, client_id: str = "demo-native", *, key: str | None = None, **form: Form
     ) -> Answer:
         return self.call(
             "POST",
@@ -199,7 +204,7 @@ class Service:
         assert application is not None
         changed = dataclasses.replace(application, **changes)
         applications.put(changed, {"preset": client_id.removeprefix("demo-")})
-        self._changed.add(client_id)
+        self._unchanged.setdefault(client_id, application)
         self.now += REMEMBERED_SECONDS
 
     def set_policy(self, client_id: str, **changes: Any) -> None:
@@ -210,12 +215,13 @@ class Service:
         assert application is not None
         policy = Policy.from_mapping(written)
         applications.put(dataclasses.replace(application, policy=policy), written)
-        self._changed.add(client_id)
+        self._unchanged.setdefault(client_id, application)
         self.now += REMEMBERED_SECONDS
 
     def restore(self) -> None:
-        for client_id in list(self._changed):
-            self.change(client_id, disabled_at=None, sessions_valid_after=0)
+        for client_id, application in self._unchanged.items():
+            policy = {"preset": client_id.removeprefix("demo-")}
+            self.parts.applications.put(application, policy)
 
     def sweep(self) -> Mapping[str, Any]:
         report: Mapping[str, Any] = self._functions.invoke("SweepFunction", {})

@@ -3,6 +3,7 @@
 The emulator reports write units truthfully and read units flat, so reads are counted as calls.
 """
 
+from ratchet.request import MAX_RESOURCES
 from ratchet.session_item import MAX_ITEM_BYTES, item_bytes
 from tests.functional.conftest import BACKEND, Answer, Service
 
@@ -54,6 +55,23 @@ def test_a_refresh_is_one_write_unit_and_no_read_also_after_1000_rotations(
         assert charged(service) == [(1.0, False)]
     assert service.session(answer["sid"]).generation == 1000
     assert item_bytes(service.item(answer["sid"])) <= MAX_ITEM_BYTES
+
+
+def test_a_refresh_with_resources_and_scopes_is_one_write_unit_and_no_read(
+    service: Service,
+) -> None:
+    resources = [f"https://api.test/{number}" for number in range(MAX_RESOURCES)]
+    service.change("demo-native", audience=tuple(resources))
+    scope = "profile orders:read"
+    for started in (service.start(), service.start(scope=scope, resource=resources)):
+        token = started["refresh_token"]
+        for _ in range(3):
+            service.calls.clear()
+            answer = service.refresh(token, key=KEY, scope=scope, resource=resources)
+            token = answer["refresh_token"]
+            assert answer.status == 200
+            assert service.calls.names == ["UpdateItem"]
+            assert charged(service) == [(1.0, False)]
 
 
 def test_the_largest_session_that_may_start_stays_at_one_unit_for_life(service: Service) -> None:

@@ -27,6 +27,7 @@ def test_a_refresh_token_tells_both_deadlines_and_nothing_changes(service: Servi
         "sub": "ada",
         "scope": "profile",
         "sid": first["sid"],
+        "auth_time": START,
         "iss": ISSUER,
         "iat": START,
         "exp": START + 90 * DAY,

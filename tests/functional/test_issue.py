@@ -137,6 +137,7 @@ def test_a_backend_starts_a_session_for_a_subject_it_has_signed_in(service: Serv
             "scope": "profile orders:read",
             "auth_time": str(START - 5),
             "amr": "pwd otp",
+            "acr": "urn:test:silver",
             "device": "Ada's phone",
             "claims": json.dumps({"tenant": "acme"}),
         },
@@ -153,6 +154,7 @@ def test_a_backend_starts_a_session_for_a_subject_it_has_signed_in(service: Serv
         "orders:read profile",
     )
     assert (session.auth_time, session.amr) == (START - 5, ("pwd", "otp"))
+    assert session.acr == "urn:test:silver"
     assert (session.device, session.claims) == ("Ada's phone", {"tenant": "acme"})
     assert session.generation == 0
     claims = introspected(service, answer["access_token"])
@@ -205,6 +207,10 @@ def test_a_subject_in_any_script_is_kept_as_it_is(service: Service) -> None:
         ({"device": "x" * 65}, "device must be"),
         ({"amr": [1]}, "amr must be"),
         ({"amr": "päss"}, "amr must be"),
+        ({"acr": "a b"}, "acr must be"),
+        ({"acr": "é"}, "acr must be"),
+        ({"acr": "a" * 129}, "acr must be"),
+        ({"acr": ["a"]}, "acr is not a text"),
         ({"auth_time": START + 61}, "auth_time must be"),
         ({"auth_time": START * 1000}, "auth_time must be"),
         ({"auth_time": "yesterday"}, "auth_time must be"),

@@ -252,15 +252,21 @@ def test_a_scope_beyond_the_sessions_is_refused_and_nothing_is_rotated(service: 
     assert service.refresh(second["refresh_token"]).status == 200
 
 
-def test_auth_time_and_amr_stay_those_of_the_sign_in(service: Service) -> None:
-    first = service.start(auth_time=str(START - 50), amr="pwd otp")
-    service.now += 1000
-    second = service.refresh(first["refresh_token"])
-    answer = service.call(
-        "POST", "/oauth/introspect", form={"token": second["access_token"]}, auth=BACKEND
-    )
-    assert (answer["auth_time"], answer["amr"]) == (START - 50, ["pwd", "otp"])
-    assert answer["iat"] == START + 1000
+def test_auth_time_amr_and_acr_stay_those_of_the_sign_in(service: Service) -> None:
+    """RFC 9068 section 2.2.1, through every refresh and replay."""
+    answer = service.start(auth_time=str(START - 50), amr="pwd otp", acr="urn:test:silver")
+    for _ in range(3):
+        service.now += 1000
+        parent, answer = answer, service.refresh(answer["refresh_token"])
+        replayed = service.refresh(parent["refresh_token"])
+        for token in (
+            answer["access_token"],
+            replayed["access_token"],
+            answer["refresh_token"],
+        ):
+            told = service.call("POST", "/oauth/introspect", form={"token": token}, auth=BACKEND)
+            assert (told["auth_time"], told["amr"]) == (START - 50, ["pwd", "otp"])
+            assert (told["acr"], told["iat"]) == ("urn:test:silver", service.now)
 
 
 def test_an_unknown_application_is_refused_with_401(service: Service) -> None:

@@ -79,7 +79,12 @@ def refused(token: str, keys: SigningKeys, now: int = NOW) -> InvalidToken:
 
 
 def session_claims(session: Session, application: Application, **changes: Any) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"scopes": session.scopes, "issuer": ISSUER, "now": NOW}
+    arguments: dict[str, Any] = {
+        "scopes": session.scopes,
+        "resources": frozenset(),
+        "issuer": ISSUER,
+        "now": NOW,
+    }
     return access_token.session_claims(session, application, **{**arguments, **changes})
 
 
@@ -113,7 +118,11 @@ def test_an_applications_own_token_has_no_session(make_application: MakeApplicat
         policy=PRESETS["machine"],
     )
     claims = access_token.client_claims(
-        application, scopes=frozenset({"reports:read"}), issuer=ISSUER, now=NOW
+        application,
+        scopes=frozenset({"reports:read"}),
+        resources=frozenset(),
+        issuer=ISSUER,
+        now=NOW,
     )
     assert claims.pop("jti")
     assert claims == {
@@ -159,9 +168,12 @@ def test_a_token_never_outlives_the_absolute_deadline(
 def test_the_sign_in_stays_what_it_was_through_every_refresh(
     make_session: MakeSession, make_application: MakeApplication
 ) -> None:
-    session = make_session(auth_time=NOW - 7, amr=("pwd", "otp"), absolute_deadline_at=NOW + 90000)
+    session = make_session(
+        auth_time=NOW - 7, amr=("pwd", "otp"), acr="silver", absolute_deadline_at=NOW + 90000
+    )
     claims = session_claims(session, make_application(), now=NOW + 5000)
     assert (claims["auth_time"], claims["amr"]) == (NOW - 7, ["pwd", "otp"])
+    assert claims["acr"] == "silver"
     assert claims["iat"] == NOW + 5000
 
 

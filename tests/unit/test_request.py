@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.errors import InvalidRequest, MissingToken
+from ratchet.errors import InvalidRequest, InvalidTarget, MissingToken
 from ratchet.request import MAX_BODY_BYTES, MAX_PARAMETERS, Parameters, Request
 
 FORM = "application/x-www-form-urlencoded"
@@ -171,6 +171,68 @@ def test_a_parameter_must_not_be_there_twice(body: str) -> None:
     assert status(caught) == 400
     with pytest.raises(InvalidRequest, match="scope is there more than once"):
         request(rawQueryString=body).query_parameters()
+
+
+@pytest.mark.parametrize(
+    ("body", "resources"),
+    [
+        ("", set()),
+        ("resource=", set()),
+        ("resource=https://a.test", {"https://a.test"}),
+        (
+            "resource=https://a.test&x=1&resource=https%3A%2F%2Fb.test%2Fv1%3Fq%3D1",
+            {"https://a.test", "https://b.test/v1?q=1"},
+        ),
+        ("resource=urn:a:b&resource=urn:a:b&resource=", {"urn:a:b"}),
+        (
+            "&".join(f"resource=urn:a:{number}" for number in range(8)),
+            {f"urn:a:{number}" for number in range(8)},
+        ),
+    ],
+)
+def test_resource_alone_may_be_there_more_than_once(body: str, resources: set[str]) -> None:
+    """RFC 8707 section 2."""
+    assert request(body).form().resources() == resources
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "orders-api",
+        "/orders",
+        "//api.test/orders",
+        "https:",
+        "https://api.test/#top",
+        "https://api.test/#",
+        "https://api.test/a b",
+        "https://api.test/\n",
+        "https://api.test/é",
+        "1https://api.test",
+        " https://api.test",
+    ],
+)
+def test_a_resource_is_an_absolute_uri_without_fragment(resource: str) -> None:
+    """RFC 8707 section 2, RFC 3986 section 4.3."""
+    for text in ([("resource", resource)], [("resource", "urn:a:b"), ("resource", resource)]):
+        with pytest.raises(InvalidTarget) as caught:
+            request(urlencode(text)).form().resources()
+        assert caught.value.detail == "not an absolute URI without fragment"
+        assert resource not in caught.value.description
+
+
+def test_more_than_8_resources_are_refused() -> None:
+    body = "&".join(f"resource=urn:a:{number}" for number in range(9))
+    with pytest.raises(InvalidTarget) as caught:
+        request(body).form().resources()
+    assert caught.value.detail == "too many"
+
+
+@pytest.mark.parametrize("value", [7, {}, [["urn:a:b"]], [None], True])
+def test_a_resource_in_json_is_a_text_or_a_list_of_texts(value: Any) -> None:
+    assert Parameters({"resource": "urn:a:b"}).resources() == {"urn:a:b"}
+    assert Parameters({"resource": ["urn:a:b", "urn:c:d"]}).resources() == {"urn:a:b", "urn:c:d"}
+    with pytest.raises(InvalidTarget):
+        Parameters({"resource": value}).resources()
 
 
 @pytest.mark.parametrize("name", ['"\\', "é", "a b", "<script>", "x" * 5000, ""])

@@ -18,6 +18,8 @@ from moto import mock_aws
 
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
+from ratchet.refresh import MAX_NARROWED_SCOPES
+from ratchet.request import MAX_RESOURCES
 from ratchet.session import Session
 from ratchet.session_item import attention_shard, to_item
 from ratchet.store import BATCH, Rotation, SessionStore
@@ -73,6 +75,7 @@ def session(make_session: MakeSession, store: SessionStore) -> Session:
     started = make_session(
         current_hash=T0,
         scopes=frozenset({"a", "b"}),
+        resources=frozenset({"urn:a", "urn:b"}),
         idle_deadline_at=NOW + 1000,
         attention_at=NOW + 1000,
     )
@@ -91,6 +94,8 @@ def rotation(session: Session, **changes: Any) -> Rotation:
         "request_hash": KEY,
         "generation": 1,
         "scopes": frozenset(),
+        "resources": frozenset(),
+        "unless_granted": True,
         "idle_deadline_at": NOW + 2000,
         "expires_at": NOW + 9999,
         "leeway_seconds": 30,
@@ -220,6 +225,10 @@ def test_the_second_of_two_callers_gets_the_item_as_the_first_left_it(
         ({"sessions_valid_after": NOW + 1}, NOW),
         ({"scopes": frozenset({"a", "c"})}, NOW),
         ({"scopes": frozenset({"b", "", "a"})}, NOW),
+        ({"resources": frozenset({"urn:c"})}, NOW),
+        ({"resources": frozenset({"urn:c"}), "unless_granted": False}, NOW),
+        ({"resources": frozenset({"urn:a", "urn:c"})}, NOW),
+        ({"resources": frozenset({"urn:"})}, NOW),
     ],
 )
 def test_a_rotation_that_does_not_meet_its_condition_changes_nothing(
@@ -238,12 +247,35 @@ def test_a_rotation_that_does_not_meet_its_condition_changes_nothing(
         ({"sessions_valid_after": NOW}, NOW),
         ({"scopes": frozenset({"a"})}, NOW),
         ({"scopes": frozenset({"a", "b"})}, NOW),
+        ({"resources": frozenset({"urn:b"})}, NOW),
+        ({"resources": frozenset({"urn:a", "urn:b"}), "unless_granted": False}, NOW),
     ],
 )
 def test_a_rotation_just_inside_its_condition_takes_place(
     store: SessionStore, session: Session, change: dict[str, Any], now: int
 ) -> None:
     assert store.rotate(rotation(session, **change), now).done
+
+
+def test_a_session_without_resources_may_have_those_of_its_application(
+    store: SessionStore, make_session: MakeSession
+) -> None:
+    session = make_session(current_hash=T0)
+    store.create(session)
+    asked = frozenset({"urn:a", "urn:b"})
+    assert not store.rotate(rotation(session, resources=asked, unless_granted=False), NOW).done
+    assert store.rotate(rotation(session, resources=asked), NOW).done
+
+
+def test_the_largest_rotation_there_may_be_fits_into_a_condition(
+    store: SessionStore, make_session: MakeSession
+) -> None:
+    """DynamoDB limits an expression to 4 KB."""
+    scopes = frozenset(str(number) for number in range(MAX_NARROWED_SCOPES))
+    resources = frozenset(f"urn:a:{number}" for number in range(MAX_RESOURCES))
+    session = make_session(current_hash=T0, scopes=scopes, resources=resources)
+    store.create(session)
+    assert store.rotate(rotation(session, scopes=scopes, resources=resources), NOW).done
 
 
 def test_the_absolute_deadline_is_enforced_by_itself(

@@ -28,44 +28,80 @@ RESERVED = frozenset(
 
 
 def session_claims(
-    session: Session, application: Application, *, scopes: frozenset[str], issuer: str, now: int
+    session: Session,
+    application: Application,
+    *,
+    scopes: frozenset[str],
+    resources: frozenset[str],
+    issuer: str,
+    now: int,
 ) -> dict[str, Any]:
     """Claims of an access token that belongs to a session; it never outlives the session.
 
-    auth_time and amr stay those of the sign-in through every refresh (RFC 9068 section 2.2.1).
+    resources: what this one is for, none for all that the session's tokens may be for.
     """
+    audience = resources or audience_of(session, application, issuer)
     expires_at = min(now + application.policy.access_ttl_seconds, session.absolute_deadline_at)
-    claims = {
+    return {
         **session.claims,
-        **_claims(application, sub=session.sub, scopes=scopes, issuer=issuer, now=now),
+        **_claims(application, session.sub, scopes, audience, issuer, now),
         "exp": expires_at,
         "sid": session.sid,
-        "auth_time": session.auth_time,
+        **authentication(session),
     }
+
+
+def audience_of(session: Session, application: Application, issuer: str) -> frozenset[str]:
+    """What tokens of this session may be for: the resources it was granted (RFC 8707 section 2.2).
+
+    Without any it follows its application.
+    """
+    return session.resources or application.allowed_resources(issuer)
+
+
+def authentication(session: Session) -> dict[str, Any]:
+    """auth_time, and amr and acr if there are any.
+
+    They stay those of the sign-in through every refresh (RFC 9068 section 2.2.1).
+    """
+    about: dict[str, Any] = {"auth_time": session.auth_time}
     if session.amr:
-        claims["amr"] = list(session.amr)
-    return claims
+        about["amr"] = list(session.amr)
+    if session.acr:
+        about["acr"] = session.acr
+    return about
 
 
 def client_claims(
-    application: Application, *, scopes: frozenset[str], issuer: str, now: int
+    application: Application,
+    *,
+    scopes: frozenset[str],
+    resources: frozenset[str],
+    issuer: str,
+    now: int,
 ) -> dict[str, Any]:
     """Claims of an access token that an application gets for itself: sub is the client id.
 
     No user's token looks like it: only tokens of sessions have a sid (RFC 9700 section 4.15.1).
     """
-    claims = _claims(application, sub=application.client_id, scopes=scopes, issuer=issuer, now=now)
+    audience = resources or application.allowed_resources(issuer)
+    claims = _claims(application, application.client_id, scopes, audience, issuer, now)
     return {**claims, "exp": now + application.policy.access_ttl_seconds}
 
 
 def _claims(
-    application: Application, *, sub: str, scopes: frozenset[str], issuer: str, now: int
+    application: Application,
+    sub: str,
+    scopes: frozenset[str],
+    audience: frozenset[str],
+    issuer: str,
+    now: int,
 ) -> dict[str, Any]:
-    audience = list(application.audience) or [issuer]
+    first, *others = sorted(audience)
     return {
         "iss": issuer,
         "sub": sub,
-        "aud": audience[0] if len(audience) == 1 else audience,
+        "aud": [first, *others] if others else first,
         "client_id": application.client_id,
         "iat": now,
         "jti": secrets.token_urlsafe(16),

@@ -36,7 +36,8 @@ class Application:
     confidential: it can keep a secret (RFC 6749 section 2.1). secret_hashes: SHA-256 of each secret
     that is valid now, newest first; secrets have 256 random bits, so they need no slow hash.
     former_secret_until_at: when the older of two secrets ends, None: not by itself.
-    audience: `aud` of its access tokens, empty for the issuer itself.
+    audience: `aud` of its access tokens unless they are for a part of it (RFC 8707), empty for the
+    issuer itself.
     jwks, jwks_uri: its public keys for private_key_jwt, as a JWK set or where to fetch it.
     trusted_issuers: identity providers whose ID tokens start its sessions.
     starts_sessions_for: client ids it may start sessions for, "*" for every application.
@@ -152,6 +153,10 @@ class Application:
         known = self.secret_hashes[:1] if ended else self.secret_hashes
         digest = hash_secret(secret)
         return sum(hmac.compare_digest(digest, value) for value in known) > 0
+
+    def allowed_resources(self, issuer: str) -> frozenset[str]:
+        """What its access tokens may be for, and are for by default."""
+        return frozenset(self.audience) or frozenset({issuer})
 
     def may_start_sessions_for(self, client_id: str) -> bool:
         return bool({"*", client_id} & self.starts_sessions_for)

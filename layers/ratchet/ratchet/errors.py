@@ -159,6 +159,13 @@ class InvalidScope(OAuthError):
     description = "A requested scope is unknown or exceeds what was granted."
 
 
+class InvalidTarget(OAuthError):
+    """RFC 8707 section 2."""
+
+    code = "invalid_target"
+    description = "A requested resource is no absolute URI, unknown, or exceeds what was granted."
+
+
 class InvalidToken(OAuthError):
     """RFC 6750 section 3.1: an access token that is expired, ended or not ours."""
 

@@ -74,6 +74,7 @@ def _refresh_token(
         "sid": session.sid,
         "iat": session.rotated_at or session.started_at,
         "exp": session.idle_deadline_at,
+        **access_token.authentication(session),
     }
     return body, session
 

@@ -10,7 +10,7 @@ from ratchet import access_token, refresh_token
 from ratchet.access_token import RESERVED
 from ratchet.application import Application
 from ratchet.applications import Applications
-from ratchet.errors import InvalidRequest, InvalidScope, UnauthorizedClient
+from ratchet.errors import InvalidRequest, InvalidScope, InvalidTarget, UnauthorizedClient
 from ratchet.reasons import Reason
 from ratchet.refresh_token import Peppers
 from ratchet.request import Parameters
@@ -22,6 +22,7 @@ from ratchet.store import SessionStore
 from ratchet.token_response import token_response
 
 MAX_DEVICE = 64
+MAX_ACR = 128
 MAX_BRACKETS = 50
 CLOCK_SKEW_SECONDS = 60
 
@@ -30,19 +31,24 @@ def client_credentials(
     application: Application,
     *,
     scopes: frozenset[str],
+    resources: frozenset[str],
     issuer: str,
     signer: Signer,
     now: int,
 ) -> Response:
     """RFC 6749 section 4.4: a token for the application itself, and no refresh token (4.4.3).
 
-    No scopes: all of the application's. Raises UnauthorizedClient, InvalidScope, Fault.
+    No scopes, no resources: all of the application's. Raises UnauthorizedClient, InvalidScope,
+    InvalidTarget, Fault.
     """
     if "client_credentials" not in application.grant_types:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
     granted = granted_scopes(application, scopes)
+    _check_resources(application, resources, issuer)
     sign = signer.prepare(now)
-    claims = access_token.client_claims(application, scopes=granted, issuer=issuer, now=now)
+    claims = access_token.client_claims(
+        application, scopes=granted, resources=resources, issuer=issuer, now=now
+    )
     return token_response(sign(claims), claims, now=now, outcome="issued")
 
 
@@ -51,13 +57,17 @@ class SignIn:
     """A sign-in that an application's backend vouches for.
 
     auth_time: when the subject proved who it is, epoch seconds, None for now.
-    amr: how (RFC 8176). device: a label for the subject's own list. claims: for its access tokens.
+    amr: how (RFC 8176). acr: how well, a class of the deployment's choice. device: a label for the
+    subject's own list. claims: for its access tokens.
+    resources: what its tokens are for (RFC 8707), none for all of the application's.
     """
 
     sub: str
     scopes: frozenset[str] = frozenset()
+    resources: frozenset[str] = frozenset()
     auth_time: int | None = None
     amr: tuple[str, ...] = ()
+    acr: str = ""
     device: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,6 +77,9 @@ class SignIn:
             raise InvalidRequest(f"sub must be 1 to {MAX_SUB} printable characters.")
         if len(self.device) > MAX_DEVICE or not self.device.isprintable():
             raise InvalidRequest(f"device must be at most {MAX_DEVICE} printable characters.")
+        acr = self.acr
+        if len(acr) > MAX_ACR or not acr.isascii() or not acr.isprintable() or " " in acr:
+            raise InvalidRequest(f"acr must be at most {MAX_ACR} printable characters, no space.")
         if taken := RESERVED & self.claims.keys():
             raise InvalidRequest(f"claims must not have {', '.join(sorted(taken))}.")
 
@@ -77,14 +90,16 @@ class SignIn:
         Raises InvalidRequest. client_id is there for the caller to look at.
         """
         parameters.only(
-            *("client_id", "sub", "scope", "device", "auth_time", "amr", "claims"),
-            *("client_assertion", "client_assertion_type"),
+            *("client_id", "sub", "scope", "resource", "device", "auth_time", "amr", "acr"),
+            *("claims", "client_assertion", "client_assertion_type"),
         )
         return cls(
             sub=parameters.required("sub"),
             scopes=parameters.scopes(),
+            resources=parameters.resources(),
             auth_time=_auth_time(parameters.values.get("auth_time")),
             amr=_amr(parameters.values.get("amr")),
+            acr=parameters.text("acr") or "",
             device=parameters.text("device") or "",
             claims=_claims(parameters.values.get("claims")),
         )
@@ -130,13 +145,14 @@ def start_session(
 ) -> Response:
     """A new session of this application, and its first tokens.
 
-    Raises InvalidRequest, InvalidScope, UnauthorizedClient, Fault.
+    Raises InvalidRequest, InvalidScope, InvalidTarget, UnauthorizedClient, Fault.
     """
     policy = application.policy
     if not policy.refresh_tokens or "refresh_token" not in application.grant_types:
         raise UnauthorizedClient("no refresh tokens", client_id=application.client_id)
     if sign_in.auth_time is not None and sign_in.auth_time > now + CLOCK_SKEW_SECONDS:
         raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
+    _check_resources(application, sign_in.resources, issuer)
     sign = signer.prepare(now)
     session_bytes = secrets.token_bytes(16)
     absolute_deadline_at = now + policy.absolute_ttl_seconds
@@ -155,9 +171,11 @@ def start_session(
         client_id=application.client_id,
         sub=sign_in.sub,
         scopes=granted_scopes(application, sign_in.scopes),
+        resources=sign_in.resources,
         started_at=now,
         auth_time=now if sign_in.auth_time is None else sign_in.auth_time,
         amr=sign_in.amr,
+        acr=sign_in.acr,
         device=sign_in.device,
         claims=sign_in.claims,
         current_hash=token.hash(),
@@ -168,10 +186,15 @@ def start_session(
     session = replace(session, attention_at=attention_at(session, policy))
     if (size := largest_bytes(session)) > MAX_ITEM_BYTES:
         raise InvalidRequest(
-            f"sub, scope, device, amr, claims: {size - MAX_ITEM_BYTES} bytes too long together."
+            f"All of it together is {size - MAX_ITEM_BYTES} bytes too long for a session."
         )
     claims = access_token.session_claims(
-        session, application, scopes=session.scopes, issuer=issuer, now=now
+        session,
+        application,
+        scopes=session.scopes,
+        resources=session.resources,
+        issuer=issuer,
+        now=now,
     )
     signed = sign(claims)
     store.create(session)
@@ -185,6 +208,11 @@ def granted_scopes(application: Application, requested: frozenset[str]) -> froze
     if not requested <= application.scopes:
         raise InvalidScope("not the application's", client_id=application.client_id)
     return requested or application.scopes
+
+
+def _check_resources(application: Application, requested: frozenset[str], issuer: str) -> None:
+    if not requested <= application.allowed_resources(issuer):
+        raise InvalidTarget("not the application's", client_id=application.client_id)
 
 
 def _auth_time(value: Any) -> int | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ratchet import access_token, events, refresh_token
 from ratchet.application import Application
-from ratchet.errors import Fault, InvalidGrant, InvalidScope
+from ratchet.errors import Fault, InvalidGrant, InvalidScope, InvalidTarget
 from ratchet.events import Bus
 from ratchet.policy import Policy
 from ratchet.reasons import Reason
@@ -39,6 +39,7 @@ def refresh(
     application: Application,
     *,
     scopes: frozenset[str],
+    resources: frozenset[str],
     idempotency_key: str | None,
     issuer: str,
     store: SessionStore,
@@ -49,8 +50,9 @@ def refresh(
 ) -> Response:
     """New tokens for a genuine refresh token, presented by an authenticated application.
 
-    scopes: a part of the session's, or none for all of them; the session keeps what it has.
-    Raises InvalidGrant with its reason, InvalidScope, Fault (nothing is lost: ask again).
+    scopes, resources: a part of the session's, or none for all of them; the session keeps what it
+    has. Raises InvalidGrant with its reason, InvalidScope, InvalidTarget, Fault (nothing is lost:
+    ask again).
     """
     policy = application.policy
     if len(scopes) > MAX_NARROWED_SCOPES:
@@ -60,13 +62,19 @@ def refresh(
 
     def access(session: Session) -> tuple[dict[str, Any], str]:
         claims = access_token.session_claims(
-            session, application, scopes=scopes or session.scopes, issuer=issuer, now=now
+            session,
+            application,
+            scopes=scopes or session.scopes,
+            resources=resources,
+            issuer=issuer,
+            now=now,
         )
         return claims, sign(claims)
 
     signed = None
-    if sign.remote and (seen := _worth_signing_for(token, application, scopes, store)):
-        signed = access(seen)
+    if sign.remote:
+        seen = _worth_signing_for(token, application, scopes, resources, issuer, store)
+        signed = access(seen) if seen else None
     idle_deadline_at = idle_deadline(
         policy, absolute_deadline_at=token.absolute_deadline_at, now=now
     )
@@ -91,6 +99,8 @@ def refresh(
             request_hash=request_hash,
             generation=successor.generation,
             scopes=scopes,
+            resources=resources,
+            unless_granted=resources <= application.allowed_resources(issuer),
             idle_deadline_at=idle_deadline_at,
             expires_at=idle_deadline_at + policy.retention_seconds,
             leeway_seconds=policy.leeway_seconds,
@@ -114,9 +124,12 @@ def refresh(
             how = f"replayed_{right}"
         elif session.current_hash != token.hash():
             raise _reuse(token, session, application, store=store, bus=bus, now=now)
-        # After all else: a wrong scope must neither cost anyone a session nor hide a reuse.
+        # After all else: a wrong scope or target must neither cost anyone a session nor hide a
+        # reuse.
         if not scopes <= session.scopes:
             raise InvalidScope("not the session's", sid=session.sid, sub=session.sub)
+        if not resources <= access_token.audience_of(session, application, issuer):
+            raise InvalidTarget("not the session's", sid=session.sid, sub=session.sub)
         if session.current_hash == token.hash():
             raise Fault("the item meets the condition that failed")
     elif session.attention_at is not None and session.attention_at > session.idle_deadline_at:
@@ -128,7 +141,12 @@ def refresh(
 
 
 def _worth_signing_for(
-    token: RefreshToken, application: Application, scopes: frozenset[str], store: SessionStore
+    token: RefreshToken,
+    application: Application,
+    scopes: frozenset[str],
+    resources: frozenset[str],
+    issuer: str,
+    store: SessionStore,
 ) -> Session | None:
     """The session, read before the write, because KMS may fail and so has to sign before it.
 
@@ -138,7 +156,11 @@ def _worth_signing_for(
     session = store.get(token.sid)
     if session is None or session.ended_at is not None:
         return None
-    fits = session.client_id == application.client_id and scopes <= session.scopes
+    fits = (
+        session.client_id == application.client_id
+        and scopes <= session.scopes
+        and resources <= access_token.audience_of(session, application, issuer)
+    )
     return session if fits else None
 
 

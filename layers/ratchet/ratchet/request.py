@@ -1,18 +1,23 @@
 """One HTTP request as the flows see it, read from API Gateway's payload format 2.0."""
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ratchet.errors import InvalidRequest, MissingToken
+from ratchet.errors import InvalidRequest, InvalidTarget, MissingToken
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_PARAMETERS = 64
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+MAX_RESOURCES = 8
+"""Each is a term of a refresh's condition, and takes its bytes in the session's item."""
+# RFC 3986 section 4.3, as far as it goes without knowing the scheme: an absolute URI, no fragment.
+ABSOLUTE_URI = re.compile("[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?@!$&'()*+,;=%\\[\\]-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,10 @@ class Parameters:
             raise InvalidRequest("A parameter is not UTF-8.") from None
         except ValueError:
             raise InvalidRequest(f"There may be {MAX_PARAMETERS} parameters.") from None
-        return cls(dict(_members(pairs)))
+        # The one parameter that may be there more than once (RFC 8707 section 2).
+        resources = [value for name, value in pairs if name == "resource"]
+        members = _members([pair for pair in pairs if pair[0] != "resource"])
+        return cls({**members, "resource": resources} if resources else members)
 
     def text(self, name: str) -> str | None:
         """A parameter that is a text, or None. Raises InvalidRequest when JSON says otherwise."""
@@ -147,6 +155,20 @@ class Parameters:
     def scopes(self) -> frozenset[str]:
         """The set of `scope` (RFC 6749 section 3.3), empty when it was omitted."""
         return frozenset((self.text("scope") or "").split(" ")) - {""}
+
+    def resources(self) -> frozenset[str]:
+        """The set of `resource` (RFC 8707 section 2), empty when it was omitted.
+
+        In JSON it is a text or a list of texts. Raises InvalidTarget.
+        """
+        value = self.values.get("resource")
+        found = value if isinstance(value, list) else [] if value is None else [value]
+        for resource in found:
+            if not isinstance(resource, str) or (resource and not ABSOLUTE_URI.fullmatch(resource)):
+                raise InvalidTarget("not an absolute URI without fragment")
+        if len(set(found)) > MAX_RESOURCES:
+            raise InvalidTarget("too many")
+        return frozenset(found) - {""}
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

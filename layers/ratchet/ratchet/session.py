@@ -22,15 +22,20 @@ class Session:
     attention_at: when the sweep must look at it, None once nothing is left to do.
     warned_deadline_at: the idle deadline that `session.expiring` was last published for.
     claims: custom claims of its access tokens.
+    resources: what its access tokens are for (RFC 8707), none for all of the application's.
+    auth_time, amr, acr: when, how and how well the subject proved who it is (RFC 9068 section
+    2.2.1).
     """
 
     sid: str
     client_id: str
     sub: str
     scopes: frozenset[str]
+    resources: frozenset[str] = frozenset()
     started_at: int
     auth_time: int
     amr: tuple[str, ...] = ()
+    acr: str = ""
     device: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
     current_hash: bytes

@@ -53,8 +53,11 @@ def to_item(session: Session) -> Item:
     }
     if session.scopes:
         item["scopes"] = {"SS": sorted(session.scopes)}
+    if session.resources:
+        item["resources"] = {"SS": sorted(session.resources)}
     texts = {
         "amr": " ".join(session.amr),
+        "acr": session.acr,
         "device": session.device,
         "claims": json.dumps(session.claims, separators=(",", ":")) if session.claims else "",
         "ended_by": session.ended_by,
@@ -96,6 +99,9 @@ def _from_item(item: Mapping[str, Any]) -> Session:
     def binary(name: str) -> bytes | None:
         return bytes(item[name]["B"]) if name in item else None
 
+    def texts(name: str) -> frozenset[str]:
+        return frozenset(item[name]["SS"]) if name in item else frozenset()
+
     def text(name: str) -> str:
         return str(item[name]["S"]) if name in item else ""
 
@@ -103,10 +109,12 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         sid=item["sid"]["S"],
         client_id=item["client_id"]["S"],
         sub=item["sub"]["S"],
-        scopes=frozenset(item["scopes"]["SS"]) if "scopes" in item else frozenset(),
+        scopes=texts("scopes"),
+        resources=texts("resources"),
         started_at=required("started_at"),
         auth_time=required("auth_time"),
         amr=tuple(text("amr").split()),
+        acr=text("acr"),
         device=text("device"),
         claims=dict(json.loads(text("claims")).items()) if "claims" in item else {},
         current_hash=bytes(item["current_hash"]["B"]),

@@ -43,7 +43,9 @@ class Outcome:
 class Rotation:
     """What a refresh writes. successor_hash None: rotation is off, the token stays as it is.
 
-    scopes: those that were asked for; the session must have all of them. Instants in epoch seconds.
+    scopes, resources: those that were asked for; the session must have all of them.
+    unless_granted: a session without resources of its own may have these resources all the same,
+    because they are its application's. Instants in epoch seconds.
     """
 
     sid: str
@@ -54,6 +56,8 @@ class Rotation:
     request_hash: bytes | None
     generation: int
     scopes: frozenset[str]
+    resources: frozenset[str]
+    unless_granted: bool
     idle_deadline_at: int
     expires_at: int
     leeway_seconds: int
@@ -117,6 +121,16 @@ class SessionStore:
         for index, scope in enumerate(sorted(rotation.scopes)):
             conditions.append(f"contains(scopes, :scope{index})")
             values[f":scope{index}"] = {"S": scope}
+        if rotation.resources:
+            among = []
+            for index, resource in enumerate(sorted(rotation.resources)):
+                among.append(f"contains(resources, :resource{index})")
+                values[f":resource{index}"] = {"S": resource}
+            granted = " AND ".join(among)
+            none_granted = "attribute_not_exists(resources)"
+            conditions.append(
+                f"({none_granted} OR ({granted}))" if rotation.unless_granted else granted
+            )
         if rotation.successor_hash is not None and rotation.sealed is not None:
             sets += ["current_hash = :successor", "parent_hash = :presented", "sealed = :sealed"]
             sets += ["generation = :generation"]

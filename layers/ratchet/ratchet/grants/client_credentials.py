@@ -8,7 +8,10 @@ from ratchet.response import Response
 
 
 def respond(request: Request, parts: Parts, now: int) -> Response:
-    """scope is optional. Errors: see `authenticate` and `issue.client_credentials`."""
+    """scope and resource are optional.
+
+    Errors: see `authenticate` and `issue.client_credentials`.
+    """
     form = request.form()
     return issue.client_credentials(
         authenticate(
@@ -19,6 +22,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
             now=now,
         ),
         scopes=form.scopes(),
+        resources=form.resources(),
         issuer=request.issuer,
         signer=parts.signer,
         now=now,

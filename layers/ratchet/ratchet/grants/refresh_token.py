@@ -13,7 +13,10 @@ from ratchet.response import Response
 
 
 def respond(request: Request, parts: Parts, now: int) -> Response:
-    """refresh_token, optionally scope and the Idempotency-Key header. Errors: see `refresh`."""
+    """refresh_token; optionally scope, resource and the Idempotency-Key header.
+
+    Errors: see `refresh`.
+    """
     form = request.form()
     # First what costs nothing: garbage and expired tokens are refused before any lookup.
     token = refresh_token.parse(form.required("refresh_token"), peppers=parts.peppers, now=now)
@@ -36,6 +39,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
             token,
             application,
             scopes=form.scopes(),
+            resources=form.resources(),
             idempotency_key=request.idempotency_key(),
             issuer=request.issuer,
             store=parts.store,
