@@ -88,7 +88,7 @@ class Holder:
     """Somebody who holds real things of the service: a fresh session whenever one is asked for."""
 
     def __init__(self, url: str, http: requests.Session) -> None:
-        self._url = url
+        self.url = url
         self._http = http
         self.operator = self._post(
             "/oauth/token", {"grant_type": "client_credentials"}, auth=BACKEND
@@ -100,14 +100,14 @@ class Holder:
         session = self._post("/sessions", form, auth=BACKEND)
         if ended:
             self._http.delete(
-                f"{self._url}/sessions/{session['sid']}",
+                f"{self.url}/sessions/{session['sid']}",
                 headers={"Authorization": f"Bearer {session['access_token']}"},
                 timeout=10,
             )
         return session
 
     def _post(self, path: str, form: dict[str, str], auth: tuple[str, str]) -> dict[str, Any]:
-        answer = self._http.post(self._url + path, data=form, auth=auth, timeout=10)
+        answer = self._http.post(self.url + path, data=form, auth=auth, timeout=10)
         answer.raise_for_status()
         body: dict[str, Any] = answer.json()
         return body
@@ -175,16 +175,17 @@ def put_in(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
         case.query.pop("cursor", None)
     if isinstance(case.body, dict):
         if case.path == "/sessions":
-            case.body = {**case.body, **_sign_in(case.body, changes)}
+            case.body = {**case.body, **_sign_in(case.body, changes, holder)}
         elif session:
             case.body = {**case.body, **_tokens(case.body, changes, session, holder)}
             _authenticate(case.body, changes)
     return sent
 
 
-def _sign_in(body: dict[str, Any], changes: Changes) -> dict[str, Any]:
+def _sign_in(body: dict[str, Any], changes: Changes, holder: Holder) -> dict[str, Any]:
     """Keeps the names that were generated, with values that the service can take."""
-    usual = {"scope": changes.scope or "", "auth_time": 1_700_000_000, "amr": "pwd"}
+    usual: dict[str, Any] = {"scope": changes.scope or "", "auth_time": 1_700_000_000, "amr": "pwd"}
+    usual |= {"resource": [holder.url], "acr": "silver"}
     usual |= {"claims": '{"tenant": "t1"}'} if changes.subject else {}
     return {"client_id": changes.owner} | {name: usual[name] for name in usual if name in body}
 
@@ -194,9 +195,11 @@ def _tokens(
 ) -> dict[str, Any]:
     cut_off = session["refresh_token"][:-1]
     tokens = {**session, "operator": holder.operator, "cut off": cut_off}
-    found = {"scope": changes.scope} if changes.scope else {}
+    found: dict[str, Any] = {"scope": changes.scope} if changes.scope else {}
     if body.get("grant_type") == "client_credentials" and changes.scope != "admin":
         found["scope"] = ""
+    if "resource" in body:
+        found["resource"] = [holder.url]
     if "token" in body:
         found["token"] = tokens[changes.token]
     if "refresh_token" in body:
