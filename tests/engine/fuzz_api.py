@@ -55,6 +55,7 @@ CALLERS = ["as generated", "nobody", "demo-backend", "wrong secret", "the operat
 CLIENTS = ["the owner", "the owner", "demo-backend", "demo-backend in the body", "demo-machine"]
 BEARERS = ["the operator", "the subject", "the subject", "an ended session", "somebody"]
 SCOPES = ("profile", "orders:read profile", "reports:read", "admin")
+ASSERTION = ("client_assertion", "client_assertion_type")
 
 
 @dataclass
@@ -175,7 +176,9 @@ def put_in(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
         case.query.pop("cursor", None)
     if isinstance(case.body, dict):
         if case.path == "/sessions":
-            case.body = {**case.body, **_sign_in(case.body, changes, holder)}
+            signed_in = {**case.body, **_sign_in(case.body, changes, holder)}
+            # the caller authenticates in the header
+            case.body = {name: signed_in[name] for name in signed_in if name not in ASSERTION}
         elif session:
             case.body = {**case.body, **_tokens(case.body, changes, session, holder)}
             _authenticate(case.body, changes)
@@ -209,8 +212,8 @@ def _tokens(
 
 def _authenticate(body: dict[str, Any], changes: Changes) -> None:
     """The client of the form, instead of one that was generated."""
-    body.pop("client_id", None)
-    body.pop("client_secret", None)
+    for name in ("client_id", "client_secret", *ASSERTION):
+        body.pop(name, None)
     if changes.caller == "the owner":
         body["client_id"] = changes.owner
     elif changes.caller == "demo-backend in the body":
