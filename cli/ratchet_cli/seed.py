@@ -10,6 +10,7 @@ SCOPES = {"profile", "orders:read", "orders:write"}
 SECRETS = {
     "demo-backend": "demo-backend-secret",
     "demo-machine": "demo-machine-secret",
+    "demo-operator": "demo-operator-secret",
 }
 # Fixed, so that scripts can rely on them.
 APPLICATIONS: dict[str, dict[str, Any]] = {
@@ -27,6 +28,11 @@ APPLICATIONS: dict[str, dict[str, Any]] = {
         "preset": "machine",
         "grant_types": {"client_credentials"},
         "scopes": {"reports:read", "reports:write"},
+    },
+    "demo-operator": {
+        "preset": "machine",
+        "grant_types": {"client_credentials"},
+        "scopes": {"applications:read", "applications:write"},
     },
 }
 

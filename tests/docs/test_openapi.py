@@ -37,7 +37,7 @@ def served() -> dict[str, set[str]]:
     for route in template.routes(parsed):
         methods = {route.method}
         if route.method == "ANY":
-            request = payload.Request("PATCH", route.path, "", [("host", "x")], b"", "192.0.2.1")
+            request = payload.Request("PUT", route.path, "", [("host", "x")], b"", "192.0.2.1")
             event = payload.event(request, payload.Match(route, {}))
             answer = loaded.invoke(route.function, event)
             assert answer["statusCode"] == 405, route

@@ -118,7 +118,7 @@ def served(url: str) -> set[str]:
     for route in template.routes(template.load(ROOT / "template.yaml")):
         methods = [route.method]
         if route.method == "ANY":
-            answer = httpx.request("PATCH", url + route.path.replace("{sid}", "x"))
+            answer = httpx.request("PUT", url + re.sub(r"{\w+}", "x", route.path))
             assert answer.status_code == 405, route
             methods = answer.headers["allow"].split(", ")
         found |= {f"{method} {route.path}" for method in methods}

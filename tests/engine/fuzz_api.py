@@ -17,9 +17,11 @@ from __future__ import annotations
 import argparse
 import collections
 import random
+import re
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +56,9 @@ BACKEND = ("demo-backend", SECRETS["demo-backend"])
 CALLERS = ["as generated", "nobody", "demo-backend", "wrong secret", "the operator"]
 CLIENTS = ["the owner", "the owner", "demo-backend", "demo-backend in the body", "demo-machine"]
 BEARERS = ["the operator", "the subject", "the subject", "an ended session", "somebody"]
+OPERATOR = ("demo-operator", SECRETS["demo-operator"])
+# An application to try things on: nobody else's request needs it.
+GUINEA_PIG = "guinea-pig"
 SCOPES = ("profile", "orders:read profile", "reports:read", "admin")
 ASSERTION = ("client_assertion", "client_assertion_type")
 
@@ -94,6 +99,20 @@ class Holder:
         self.operator = self._post(
             "/oauth/token", {"grant_type": "client_credentials"}, auth=BACKEND
         )["access_token"]
+        self.registrar = self._post(
+            "/oauth/token", {"grant_type": "client_credentials"}, auth=OPERATOR
+        )["access_token"]
+
+    def guinea_pig(self, disabled: bool) -> None:
+        """Makes it what it was, in case a request has deleted or broken it."""
+        sent: Any = {"headers": {"Authorization": f"Bearer {self.registrar}"}, "timeout": 10}
+        address = f"{self._url}/applications"
+        described = {"confidential": True, "policy": {"preset": "machine"}}
+        self._http.post(address, json={"client_id": GUINEA_PIG, **described}, **sent)
+        disabled_at = 1 if disabled else None
+        patch = {**described, "disabled_at": disabled_at, "grant_types": None}
+        self._http.patch(f"{address}/{GUINEA_PIG}", json=patch, **sent)
+        self._http.delete(f"{address}/{GUINEA_PIG}/secrets", **sent)
 
     def session(self, client_id: str, *, ended: bool = False) -> dict[str, Any]:
         """Its tokens and its sid."""
@@ -149,6 +168,8 @@ def changes_for(operation: Any) -> st.SearchStrategy[Changes]:
 def put_in(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
     """Puts real things into the request; returns how it has to be sent."""
     caller = changes.caller
+    if case.path.startswith("/applications"):
+        return _as_registrar(case, changes, holder)
     if caller == "as generated":
         return {}
     case.headers = {
@@ -183,6 +204,24 @@ def put_in(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
             case.body = {**case.body, **_tokens(case.body, changes, session, holder)}
             _authenticate(case.body, changes)
     return sent
+
+
+def _as_registrar(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
+    if case.path_parameters and (changes.real or case.method != "GET"):
+        holder.guinea_pig(changes.ended)
+        case.path_parameters = {"client_id": GUINEA_PIG}
+    if case.path == "/applications" and isinstance(case.body, dict) and changes.real:
+        client_id = f"pig-{uuid.uuid4()}"
+        least = {"confidential": False, "policy": {"preset": "browser"}}
+        case.body = {**(case.body if changes.ended else {}), **least, "client_id": client_id}
+    elif case.method == "PATCH" and changes.real:
+        case.query = {name: value for name, value in (case.query or {}).items() if name == "mode"}
+        case.body = {"scopes": ["profile"], "policy": {"access_ttl_seconds": 60}}
+    elif case.method == "POST" and isinstance(case.body, dict) and changes.real:
+        case.body = {"keep_former_seconds": 60}
+    if changes.caller in ("the subject", "an ended session", "somebody", "wrong secret"):
+        return {"headers": {"Authorization": f"Bearer {holder.operator}"}}
+    return {"headers": {"Authorization": f"Bearer {holder.registrar}"}}
 
 
 def _sign_in(body: dict[str, Any], changes: Changes, holder: Holder) -> dict[str, Any]:
@@ -292,7 +331,7 @@ def _other_methods(
     described = {method.upper() for method in item} & set(METHODS)
     operation = schema[path][min(described)]
     for method in sorted(set(METHODS) - described):
-        answer = http.request(method, url + path.replace("{sid}", "x"), timeout=10)
+        answer = http.request(method, url + re.sub(r"{\w+}", "x", path), timeout=10)
         report.answers[f"other methods of {path}", answer.status_code] += 1
         if answer.status_code != 405 or set(answer.headers["Allow"].split(", ")) != described:
             report.failures.append(f"{method} {path}: {answer.status_code} {answer.headers}")

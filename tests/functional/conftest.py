@@ -19,7 +19,6 @@ import boto3
 import pytest
 
 from ratchet import endpoint, events, wiring
-from ratchet.application import Application
 from ratchet.applications import REMEMBERED_SECONDS
 from ratchet.parts import Parts
 from ratchet.policy import Policy
@@ -110,7 +109,7 @@ class Service:
         self._applications_table = environment["RATCHET_APPLICATIONS_TABLE"]
         self._dynamodb = boto3.client("dynamodb")
         self.handed_out: set[str] = set()
-        self._unchanged: dict[str, Application] = {}
+        self._changed: dict[str, dict[str, Any]] = {}
 
     # --- a client ------------------------------------------------------------------------------
 
@@ -200,28 +199,30 @@ class Service:
     def change(self, client_id: str, **changes: Any) -> None:
         """What an operator does to an application; known to every function a minute later."""
         applications = self.parts.applications
-        application = applications.get(client_id, self.now)
+        application, written = applications.get(client_id, self.now), self._written(client_id)
         assert application is not None
-        changed = dataclasses.replace(application, **changes)
-        applications.put(changed, {"preset": client_id.removeprefix("demo-")})
-        self._unchanged.setdefault(client_id, application)
+        applications.put(dataclasses.replace(application, **changes), written["policy"])
         self.now += REMEMBERED_SECONDS
 
     def set_policy(self, client_id: str, **changes: Any) -> None:
         """Changes the policy of an application, by its numbers."""
-        written = {"preset": client_id.removeprefix("demo-"), **changes}
         applications = self.parts.applications
-        application = applications.get(client_id, self.now)
+        application, written = applications.get(client_id, self.now), self._written(client_id)
         assert application is not None
-        policy = Policy.from_mapping(written)
-        applications.put(dataclasses.replace(application, policy=policy), written)
-        self._unchanged.setdefault(client_id, application)
+        mapping = {"preset": written["policy"]["preset"], **changes}
+        policy = Policy.from_mapping(mapping)
+        applications.put(dataclasses.replace(application, policy=policy), mapping)
         self.now += REMEMBERED_SECONDS
 
+    def _written(self, client_id: str) -> dict[str, Any]:
+        written = self.parts.applications.written(client_id)
+        assert written is not None
+        self._changed.setdefault(client_id, written)
+        return written
+
     def restore(self) -> None:
-        for client_id, application in self._unchanged.items():
-            policy = {"preset": client_id.removeprefix("demo-")}
-            self.parts.applications.put(application, policy)
+        for mapping in self._changed.values():
+            self.parts.applications._put(mapping, "")
 
     def sweep(self) -> Mapping[str, Any]:
         report: Mapping[str, Any] = self._functions.invoke("SweepFunction", {})

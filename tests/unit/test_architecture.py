@@ -29,6 +29,8 @@ LAYERS = [
     {"secret_cache", "session_end", "client_authentication", "token_response"},
     {"signing"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery", "rotate_keys"},
+    {"live_sessions", "registration"},
+    {"registry"},
     {"parts"},
     {"grants.client_credentials", "grants.refresh_token"},
     {"grants"},

@@ -12,10 +12,13 @@ import pytest
 from ratchet import endpoint, errors, events
 from ratchet.errors import (
     ApplicationDisabled,
+    ApplicationNotFound,
+    Conflict,
     ExpiredToken,
     Fault,
     InsufficientScope,
     InvalidClient,
+    InvalidDescription,
     InvalidGrant,
     InvalidRequest,
     InvalidScope,
@@ -57,6 +60,9 @@ EXAMPLES: list[OAuthError] = [
     MissingToken(DETAIL),
     InsufficientScope("sessions:read"),
     SessionNotFound(DETAIL),
+    ApplicationNotFound(DETAIL),
+    InvalidDescription(["a scope must be printable"]),
+    Conflict("Disable the application first."),
     TemporarilyUnavailable(DETAIL),
 ]
 

@@ -78,7 +78,19 @@ ENDED: dict[str, st.SearchStrategy[Any]] = {
     | st.builds(Session, **{**STARTED, "attention_at": st.none()}, **LATER, **ENDED)
 )
 def test_a_session_comes_back_from_its_item_as_it_was(session: Session) -> None:
-    assert from_item(to_item(session)) == session
+    idle_deadline_at = min(session.idle_deadline_at, session.absolute_deadline_at)
+    assert from_item(to_item(session)) == replace(session, idle_deadline_at=idle_deadline_at)
+
+
+def test_an_absolute_deadline_that_was_moved_earlier_goes_before_an_idle_one(
+    make_session: MakeSession,
+) -> None:
+    """A refresh caps the idle deadline at the absolute one of its token, which may be the old."""
+    item = to_item(make_session(idle_deadline_at=NOW + 20, absolute_deadline_at=NOW + 10))
+    session = from_item(item)
+    assert session.idle_deadline_at == NOW + 10
+    assert session.dead_because(NOW + 9) is None
+    assert session.dead_because(NOW + 10) is Reason.ABSOLUTE_EXPIRED
 
 
 def test_what_is_empty_is_left_out(make_session: MakeSession) -> None:

@@ -6,9 +6,9 @@ line in `_rules`; its default means "off".
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from ratchet import jwk_set, trusted_issuer
 from ratchet.attributes import Attributes, Invalid, Rule, broken
@@ -23,10 +23,34 @@ GRANT_TYPES = frozenset({"client_credentials", "refresh_token", JWT_BEARER, TOKE
 MAX_CLIENT_ID = 64
 MAX_NAME = 128
 MAX_SECRETS = 2
+MAX_FORMER_POLICIES = 8
 
 
 class InvalidApplication(Invalid):
     """The message lists every problem at once, those of the policy too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormerPolicy:
+    """A policy that was replaced for new sessions only.
+
+    until_at: sessions that started before keep it. over_at: by then all of them are over.
+    """
+
+    until_at: int
+    over_at: int
+    policy: Policy
+
+
+class Era(NamedTuple):
+    """A policy, and when the sessions started that keep it: since inclusive, until exclusive."""
+
+    policy: Policy
+    since: int
+    until: int | None
+
+    def has(self, started_at: int) -> bool:
+        return self.since <= started_at and (self.until is None or started_at < self.until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +67,8 @@ class Application:
     starts_sessions_for: client ids it may start sessions for, "*" for every application.
     introspects_any: it may introspect the tokens of other applications too.
     sessions_valid_after: sessions that started earlier are over (epoch seconds).
+    former_policies: those that older sessions keep, oldest first.
+    longest_absolute_ttl_seconds: no session of it started with more; 0: with more than it has now.
     version: how often it has been written; a change names the version it was made of.
     """
 
@@ -62,6 +88,8 @@ class Application:
     policy: Policy
     sessions_valid_after: int = 0
     disabled_at: int | None = None
+    former_policies: tuple[FormerPolicy, ...] = ()
+    longest_absolute_ttl_seconds: int = 0
     version: int = 0
 
     def __post_init__(self) -> None:
@@ -123,6 +151,12 @@ class Application:
                 ),
                 "starts_sessions_for must have client ids, or *",
             ),
+            Rule(
+                "former_policies",
+                len(self.former_policies) <= MAX_FORMER_POLICIES,
+                f"at most {MAX_FORMER_POLICIES} former policies are kept for older sessions;"
+                " change this one in another mode",
+            ),
         ]
 
     def _keys_rules(self) -> list[Rule]:
@@ -147,16 +181,49 @@ class Application:
         """Whether it can authenticate with private_key_jwt."""
         return bool(self.jwks or self.jwks_uri)
 
+    def valid_secret_hashes(self, now: int) -> tuple[bytes, ...]:
+        """Those of the secrets that are good at `now`, newest first."""
+        ended = self.former_secret_until_at is not None and now >= self.former_secret_until_at
+        return self.secret_hashes[:1] if ended else self.secret_hashes
+
     def has_secret(self, secret: str, now: int) -> bool:
         """Compares with every secret that is valid at `now`, in constant time."""
-        ended = self.former_secret_until_at is not None and now >= self.former_secret_until_at
-        known = self.secret_hashes[:1] if ended else self.secret_hashes
         digest = hash_secret(secret)
+        known = self.valid_secret_hashes(now)
         return sum(hmac.compare_digest(digest, value) for value in known) > 0
 
     def allowed_resources(self, issuer: str) -> frozenset[str]:
         """What its access tokens may be for, and are for by default."""
         return frozenset(self.audience) or frozenset({issuer})
+
+    def era(self, started_at: int) -> Era:
+        """The policy that a session which started then keeps."""
+        return next(era for era in self._eras() if era.has(started_at))
+
+    def likely_era(self, absolute_deadline_at: int, now: int) -> Era:
+        """The same, from a session's absolute deadline, as far as that tells.
+
+        Where `absolute_ttl_seconds` has changed, two starts may lead to the same deadline, and this
+        says the later: whoever relies on it must make sure of `started_at`.
+        """
+        eras = self._eras()
+        for era in reversed(eras):
+            started_at = absolute_deadline_at - era.policy.absolute_ttl_seconds
+            if started_at <= now and era.has(started_at):
+                return era
+        return eras[-1]
+
+    def under(self, policy: Policy) -> "Application":
+        """This application as a session sees it that keeps this policy."""
+        if not self.former_policies:
+            return self
+        return replace(self, policy=policy, former_policies=())
+
+    def _eras(self) -> list[Era]:
+        starts = [0, *(former.until_at for former in self.former_policies)]
+        ends = [*starts[1:], None]
+        policies = [*(former.policy for former in self.former_policies), self.policy]
+        return [Era(*era) for era in zip(policies, starts, ends, strict=True)]
 
     def may_start_sessions_for(self, client_id: str) -> bool:
         return bool({"*", client_id} & self.starts_sessions_for)
@@ -214,6 +281,8 @@ def from_mapping(item: Mapping[str, Any]) -> Application:
         "policy": _policy(read),
         "sessions_valid_after": read.instant("sessions_valid_after") or 0,
         "disabled_at": read.instant("disabled_at"),
+        "former_policies": _former_policies(read),
+        "longest_absolute_ttl_seconds": read.number("longest_absolute_ttl_seconds"),
         "version": read.number("version"),
     }
     read.no_others()
@@ -247,3 +316,23 @@ def _policy(read: Attributes) -> Policy:
         read.broken += invalid.broken
         read.unreadable.add("policy")
     return PRESETS["browser"]
+
+
+def _former_policies(read: Attributes) -> tuple[FormerPolicy, ...]:
+    found = []
+    for written in read.mappings("former_policies"):
+        former = Attributes(written)
+        # All its numbers are written, so the preset says nothing.
+        numbers = {"preset": "browser", **former.mapping("policy", required=True)}
+        until_at, over_at = former.instant("until_at"), former.instant("over_at")
+        former.no_others()
+        try:
+            policy = Policy.from_mapping(numbers)
+        except InvalidPolicy as invalid:
+            former.broken += invalid.broken
+        if former.broken or until_at is None or over_at is None:
+            told = "; ".join(rule.problem for rule in former.broken)
+            read.note("former_policies", f"former_policies: {told or 'an instant is missing'}")
+        else:
+            found.append(FormerPolicy(until_at=until_at, over_at=over_at, policy=policy))
+    return tuple(found)

@@ -1,7 +1,7 @@
 """The applications table, remembered for a minute by every function."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -52,50 +52,125 @@ class Applications:
 
     def put(self, application: Application, policy: Mapping[str, Any]) -> None:
         """Registers or replaces an application. `policy` as it was written: preset, overrides."""
-        item = to_mapping(application, policy)
-        serializer = TypeSerializer()
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item={name: serializer.serialize(value) for name, value in item.items()},
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise Fault(f"dynamodb: {type(error).__name__}") from None
+        self._put(to_mapping(application, policy), "")
 
     def longest_access_ttl_seconds(self) -> int:
-        """Of all applications; reads the whole table. Raises Fault."""
-        longest = 0
-        try:
-            pages = self._client.get_paginator("scan").paginate(TableName=self._table)
-            for page in pages:
-                for stored in page["Items"]:
-                    application = _application(stored)
-                    longest = max(longest, application.policy.access_ttl_seconds)
-        except (ClientError, BotoCoreError) as error:
-            raise Fault(f"dynamodb: {type(error).__name__}") from None
-        return longest
+        """Of all applications, former policies too; reads the whole table. Raises Fault."""
+        longest, after = 0, None
+        while True:
+            answer = self._call(self._client.scan, TableName=self._table, **_start(after))
+            for stored in answer["Items"]:
+                application = _application(stored)
+                formers = [former.policy for former in application.former_policies]
+                for policy in (application.policy, *formers):
+                    longest = max(longest, policy.access_ttl_seconds)
+            after = answer.get("LastEvaluatedKey")
+            if after is None:
+                return longest
 
-    def _read(self, client_id: str) -> Application | None:
+    # --- for whoever registers them: mappings as `from_mapping` reads them, never remembered ones
+
+    def written(self, client_id: str) -> dict[str, Any] | None:
+        """What is written of an application now (strongly consistent), or None. Raises Fault."""
+        answer = self._call(
+            self._client.get_item,
+            TableName=self._table,
+            Key={"client_id": {"S": client_id}},
+            ConsistentRead=True,
+        )
+        return _mapping(answer["Item"]) if "Item" in answer else None
+
+    def all_written(
+        self, *, limit: int, after: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of all applications, in no order, and where the next one starts, or None."""
+        start = _start({"client_id": {"S": after}} if after else None)
+        answer = self._call(self._client.scan, TableName=self._table, Limit=limit, **start)
+        last = answer.get("LastEvaluatedKey")
+        items = [_mapping(item) for item in answer["Items"]]
+        return items, last["client_id"]["S"] if last else None
+
+    def create(self, mapping: Mapping[str, Any]) -> bool:
+        """False: there is one with this client id, and it stays as it is."""
+        return self._put(mapping, "attribute_not_exists(client_id)")
+
+    def replace(self, mapping: Mapping[str, Any], *, version: int) -> bool:
+        """False: it is not at this version any more, or gone; nothing was written."""
+        return self._put(mapping, _at_version(version), {":version": {"N": str(version)}})
+
+    def delete(self, client_id: str, *, version: int) -> bool:
+        """False: it is not at this version any more, or gone; nothing was deleted."""
+        return self._conditional(
+            self._client.delete_item,
+            Key={"client_id": {"S": client_id}},
+            ConditionExpression=_at_version(version),
+            ExpressionAttributeValues={":version": {"N": str(version)}},
+        )
+
+    def _put(
+        self, mapping: Mapping[str, Any], condition: str, values: Mapping[str, Any] | None = None
+    ) -> bool:
+        serializer = TypeSerializer()
+        arguments: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
+        if values:
+            arguments["ExpressionAttributeValues"] = values
+        return self._conditional(
+            self._client.put_item,
+            Item={name: serializer.serialize(value) for name, value in mapping.items()},
+            **arguments,
+        )
+
+    def _conditional(self, operation: Callable[..., Any], **arguments: Any) -> bool:
         try:
-            answer = self._client.get_item(
-                TableName=self._table, Key={"client_id": {"S": client_id}}
-            )
+            operation(TableName=self._table, **arguments)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "ConditionalCheckFailedException":
+                return False
+            raise Fault(f"dynamodb: {code}") from None
+        except BotoCoreError as error:
+            raise Fault(f"dynamodb: {type(error).__name__}") from None
+        return True
+
+    def _call(self, operation: Callable[..., Any], **arguments: Any) -> Any:
+        try:
+            return operation(**arguments)
         except ClientError as error:
             raise Fault(f"dynamodb: {error.response['Error']['Code']}") from None
         except BotoCoreError as error:
             raise Fault(f"dynamodb: {type(error).__name__}") from None
+
+    def _read(self, client_id: str) -> Application | None:
+        answer = self._call(
+            self._client.get_item, TableName=self._table, Key={"client_id": {"S": client_id}}
+        )
         if "Item" not in answer:
             return None
         return _application(answer["Item"])
 
 
 def _application(stored: Mapping[str, Any]) -> Application:
-    deserializer = TypeDeserializer()
-    item = {name: deserializer.deserialize(value) for name, value in stored.items()}
+    mapping = _mapping(stored)
     try:
-        return from_mapping(_plain(item))
+        return from_mapping(mapping)
     except InvalidApplication as invalid:
-        raise Fault(f"application {item.get('client_id')} is not valid: {invalid}") from None
+        client_id = mapping.get("client_id")
+        raise Fault(f"application {client_id} is not valid: {invalid}") from None
+
+
+def _start(last: Any) -> dict[str, Any]:
+    return {"ExclusiveStartKey": last} if last else {}
+
+
+def _at_version(version: int) -> str:
+    # Written by hand, or by a version that counted none: 0.
+    unversioned = " OR attribute_not_exists(version)" if version == 0 else ""
+    return f"attribute_exists(client_id) AND (version = :version{unversioned})"
+
+
+def _mapping(item: Mapping[str, Any]) -> dict[str, Any]:
+    deserializer = TypeDeserializer()
+    return {name: _plain(deserializer.deserialize(value)) for name, value in item.items()}
 
 
 def _plain(value: Any) -> Any:

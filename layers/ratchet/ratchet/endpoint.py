@@ -76,13 +76,14 @@ def _answer(
 
 def _refusal(error: OAuthError) -> Response:
     """The one translation from an error to what the client sees and what the log keeps."""
-    body = {"error": error.code, "error_description": error.description}
+    body: dict[str, Any] = {"error": error.code, "error_description": error.description}
     if not error.code:
         del body["error"]
     log = {"error": error.code or None, "detail": error.detail or None, **error.log}
     if error.reason is not None:
         body |= {"error_reason": error.reason.value, "retry": error.reason.retry.value}
         log["error_reason"] = error.reason.value
+    body |= error.members
     return Response(status=error.status, body=body, headers={**NO_STORE, **error.headers}, log=log)
 
 

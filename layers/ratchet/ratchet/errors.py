@@ -4,7 +4,7 @@ Nothing here knows HTTP events; `endpoint` is the one place that turns an error 
 Texts stay within RFC 6749 section 5.2's characters (%x20-21 / %x23-5B / %x5D-7E).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ratchet.reasons import Reason
@@ -45,6 +45,11 @@ class OAuthError(Exception):
     def headers(self) -> Mapping[str, str]:
         return {}
 
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """What the body has besides OAuth's own fields."""
+        return {}
+
 
 class InvalidRequest(OAuthError):
     """RFC 6749 section 5.2. The description is public and says what to change."""
@@ -62,6 +67,18 @@ class InvalidSubjectToken(OAuthError):
         super().__init__(detail, **log)
         self.reason: Reason = reason
         self.description = reason.description
+
+
+class InvalidDescription(InvalidRequest):
+    """What was written of an application breaks rules; `problems` has a text for each of them."""
+
+    def __init__(self, problems: Sequence[str], **log: Any) -> None:
+        super().__init__("The application is not valid; problems has every reason.", **log)
+        self.problems = list(problems)
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        return {"problems": self.problems}
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -230,6 +247,25 @@ class SessionNotFound(OAuthError):
     code = "not_found"
     description = Reason.SESSION_UNKNOWN.description
     reason = Reason.SESSION_UNKNOWN
+
+
+class ApplicationNotFound(OAuthError):
+    """RFC 9110 section 15.5.5, for an operator who names an application that is not there."""
+
+    status = 404
+    code = "not_found"
+    description = "There is no such application."
+
+
+class Conflict(OAuthError):
+    """RFC 9110 section 15.5.10: not in the state that an application is in now."""
+
+    status = 409
+    code = "conflict"
+
+    def __init__(self, description: str, **log: Any) -> None:
+        super().__init__(description, **log)
+        self.description = description
 
 
 class TemporarilyUnavailable(OAuthError):

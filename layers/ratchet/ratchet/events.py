@@ -25,6 +25,7 @@ FIELDS = frozenset(
         *("request_id", "route", "status", "duration_ms"),
         *("error", "error_reason", "detail", "fault", "at"),
         *("client_id", "sub", "sid", "generation", "outcome", "ended", "event_id"),
+        *("application", "version"),
     }
 )
 """All that a log line may carry besides Powertools' own level, location, timestamp and service."""

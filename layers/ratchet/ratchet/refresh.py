@@ -54,6 +54,8 @@ def refresh(
     has. Raises InvalidGrant with its reason, InvalidScope, InvalidTarget, Fault (nothing is lost:
     ask again).
     """
+    everyones, era = application, application.likely_era(token.absolute_deadline_at, now)
+    application = everyones.under(era.policy)
     policy = application.policy
     if len(scopes) > MAX_NARROWED_SCOPES:
         raise InvalidScope("too many", sid=token.sid, client_id=application.client_id)
@@ -106,12 +108,28 @@ def refresh(
             leeway_seconds=policy.leeway_seconds,
             retry_window_seconds=policy.retry_window_seconds,
             sessions_valid_after=application.sessions_valid_after,
+            started_since=era.since,
+            started_before=era.until,
         ),
         now,
     )
     session = outcome.session
     if session is None:
         raise InvalidGrant(Reason.SESSION_UNKNOWN, "no item", sid=token.sid)
+    if not outcome.done and not era.has(session.started_at):
+        return refresh(
+            token,
+            everyones.under(everyones.era(session.started_at).policy),
+            scopes=scopes,
+            resources=resources,
+            idempotency_key=idempotency_key,
+            issuer=issuer,
+            store=store,
+            signer=signer,
+            peppers=peppers,
+            bus=bus,
+            now=now,
+        )
     answer, how = (successor, "rotated") if rotates else (token, "kept")
     if not outcome.done:
         _refuse_others(session, application, now)

@@ -14,6 +14,7 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_PARAMETERS = 64
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 MAX_RESOURCES = 8
 """Each is a term of a refresh's condition, and takes its bytes in the session's item."""
 # RFC 3986 section 4.3, as far as it goes without knowing the scheme: an absolute URI, no fragment.
@@ -72,8 +73,12 @@ class Request:
 
     def form_or_json(self) -> "Parameters":
         """The parameters of a form body or of a JSON object."""
-        if self._content_type() != JSON:
-            return self.form()
+        return self.json() if self._content_type() == JSON else self.form()
+
+    def json(self) -> "Parameters":
+        """The members of a JSON object."""
+        if self._content_type() not in (JSON, MERGE_PATCH):
+            raise InvalidRequest(f"Send a JSON object as {JSON}.")
         try:
             value = json.loads(self.body.decode(), object_pairs_hook=_members)
         except (ValueError, RecursionError):

@@ -105,6 +105,7 @@ def _from_item(item: Mapping[str, Any]) -> Session:
     def text(name: str) -> str:
         return str(item[name]["S"]) if name in item else ""
 
+    absolute_deadline_at = required("absolute_deadline_at")
     return Session(
         sid=item["sid"]["S"],
         client_id=item["client_id"]["S"],
@@ -125,8 +126,9 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         rotated_at=instant("rotated_at"),
         leeway_until_at=instant("leeway_until_at"),
         retry_until_at=instant("retry_until_at"),
-        idle_deadline_at=required("idle_deadline_at"),
-        absolute_deadline_at=required("absolute_deadline_at"),
+        # A refresh caps it at the token's absolute deadline; the item's may have moved earlier.
+        idle_deadline_at=min(required("idle_deadline_at"), absolute_deadline_at),
+        absolute_deadline_at=absolute_deadline_at,
         ended_at=instant("ended_at"),
         reason=_reason(text("reason")),
         ended_by=text("ended_by"),

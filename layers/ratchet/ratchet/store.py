@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 BATCH = 100
 """BatchGetItem takes at most this many keys."""
 _BATCH_TRIES = 5
+# `:seen` is the session's idle deadline as `from_item` reads it, never beyond the absolute one.
+_UNMOVED = (
+    "(idle_deadline_at = :seen OR (absolute_deadline_at = :seen AND idle_deadline_at > :seen))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Rotation:
     scopes, resources: those that were asked for; the session must have all of them.
     unless_granted: a session without resources of its own may have these resources all the same,
     because they are its application's. Instants in epoch seconds.
+    started_since, started_before: when a session must have started to keep the policy of all this.
     """
 
     sid: str
@@ -63,6 +68,8 @@ class Rotation:
     leeway_seconds: int
     retry_window_seconds: int
     sessions_valid_after: int
+    started_since: int = 0
+    started_before: int | None = None
 
 
 class SessionStore:
@@ -114,10 +121,13 @@ class SessionStore:
             ":presented": {"B": rotation.presented_hash},
             ":client": {"S": rotation.client_id},
             ":now": seconds(now),
-            ":valid_after": seconds(rotation.sessions_valid_after),
+            ":valid_after": seconds(max(rotation.sessions_valid_after, rotation.started_since)),
             ":idle": seconds(rotation.idle_deadline_at),
             ":expires": seconds(rotation.expires_at),
         }
+        if rotation.started_before is not None:
+            conditions.append("started_at < :before")
+            values[":before"] = seconds(rotation.started_before)
         for index, scope in enumerate(sorted(rotation.scopes)):
             conditions.append(f"contains(scopes, :scope{index})")
             values[f":scope{index}"] = {"S": scope}
@@ -191,11 +201,11 @@ class SessionStore:
             conditions.append("(current_hash = :token OR parent_hash = :token)")
             values[":token"] = {"B": token_hash}
         if idle_deadline_at is not None:
-            conditions.append("idle_deadline_at = :seen")
+            conditions.append(_UNMOVED)
             values[":seen"] = seconds(idle_deadline_at)
         else:
             # one that has expired keeps that as its reason, swept or not
-            conditions.append("idle_deadline_at > :now")
+            conditions += ["idle_deadline_at > :now", "absolute_deadline_at > :now"]
         sets = ["ended_at = :ended", "reason = :reason", "ended_by = :by", "expires_at = :expires"]
         sets += ["attention_at = :now", "attention_shard = :shard"]
         return self._update(sid, conditions, sets, ["sealed", "request_hash"], values)
@@ -224,6 +234,62 @@ class SessionStore:
             values[":warned"] = seconds(warned_deadline_at)
         conditions = ["attention_at = :seen", "attribute_not_exists(ended_at)"]
         return self._update(session.sid, conditions, sets, [], values)
+
+    def shorten(
+        self,
+        session: Session,
+        *,
+        idle_deadline_at: int,
+        absolute_deadline_at: int,
+        attention_at: int,
+    ) -> Outcome:
+        """Moves the deadlines of a live session earlier, unless it was refreshed since it was seen.
+
+        Its refresh tokens keep the absolute deadline they carry; the item's is the one that counts.
+        """
+        return self._update(
+            session.sid,
+            ["attribute_exists(sid)", "attribute_not_exists(ended_at)", _UNMOVED],
+            [
+                "idle_deadline_at = :idle",
+                "absolute_deadline_at = :absolute",
+                "attention_at = :next",
+                "attention_shard = :shard",
+            ],
+            [],
+            {
+                ":seen": seconds(session.idle_deadline_at),
+                ":idle": seconds(idle_deadline_at),
+                ":absolute": seconds(absolute_deadline_at),
+                ":next": seconds(attention_at),
+                ":shard": {"N": str(attention_shard(session.sid))},
+            },
+        )
+
+    def live(
+        self, now: int, *, client_id: str | None = None, after: str | None = None
+    ) -> tuple[list[Session], str | None]:
+        """Sessions that have neither ended nor expired, and where the next page starts, or None.
+
+        Reads the whole table, a megabyte a page (eventually consistent): for an operator who asks,
+        never for a request of a client. client_id: those of one application only.
+        """
+        conditions = ["attribute_not_exists(ended_at)", "idle_deadline_at > :now"]
+        conditions += ["absolute_deadline_at > :now"]
+        values: Item = {":now": seconds(now)}
+        if client_id is not None:
+            conditions.append("client_id = :client")
+            values[":client"] = {"S": client_id}
+        start: dict[str, Any] = {"ExclusiveStartKey": _key(after)} if after is not None else {}
+        answer = self._call(
+            self._client.scan,
+            TableName=self._table,
+            FilterExpression=" AND ".join(conditions),
+            ExpressionAttributeValues=values,
+            **start,
+        )
+        last = answer.get("LastEvaluatedKey")
+        return [from_item(item) for item in answer["Items"]], last["sid"]["S"] if last else None
 
     def due(self, shard: int, now: int) -> Iterator[list[str]]:
         """Session ids whose attention is due, oldest first, a page at a time.

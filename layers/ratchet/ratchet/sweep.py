@@ -134,7 +134,8 @@ def _visit(
     if session.ended_at is not None:
         return "published" if publish_end(session, store=store, bus=bus) else "unpublished"
     application = applications.get(session.client_id, now)
-    policy = application.policy if application else PRESETS["browser"]
+    era = application.era(session.started_at) if application else None
+    policy = era.policy if era else PRESETS["browser"]
     valid_after = application.sessions_valid_after if application else 0
     if reason := session.dead_because(now, valid_after):
         outcome = end_session(
