@@ -106,7 +106,7 @@ class Holder:
     def guinea_pig(self, disabled: bool) -> None:
         """Makes it what it was, in case a request has deleted or broken it."""
         sent: Any = {"headers": {"Authorization": f"Bearer {self.registrar}"}, "timeout": 10}
-        address = f"{self._url}/applications"
+        address = f"{self.url}/applications"
         described = {"confidential": True, "policy": {"preset": "machine"}}
         self._http.post(address, json={"client_id": GUINEA_PIG, **described}, **sent)
         disabled_at = 1 if disabled else None
