@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from ratchet_cli.seed import APPLICATIONS, SECRETS
+from ratchet_cli.seed import ADA, APPLICATIONS, SECRETS
 
 _TEXT = """
 Ratchet is listening on {url}    (Ctrl-C stops it)
 
 Applications, for local use only:
 {applications}
-User: Ada, subject "ada"
+User: {email}, password {password}, subject "{sub}"
 
 Paste these into another terminal, in this order.
 
-Start a session for Ada:
+Sign in as Ada with her password:
+
+  curl -s -d client_id=demo-native -d email={email} \\
+      -d password={password} {url}/login; echo
+
+Or start a session for her, as a backend that has signed her in:
 
   T=$(curl -s -u demo-backend:demo-backend-secret -d sub=ada -d client_id=demo-native \\
       -d scope="profile orders:read" {url}/sessions); echo "$T"
@@ -44,4 +49,4 @@ def banner(url: str) -> str:
         + (f"  secret {SECRETS[client_id]}" if client_id in SECRETS else "  public")
         for client_id, described in APPLICATIONS.items()
     )
-    return _TEXT.format(url=url, applications=applications).rstrip("\n")
+    return _TEXT.format(url=url, applications=applications, **ADA).rstrip("\n")

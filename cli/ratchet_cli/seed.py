@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ratchet.users import Users
 
 SCOPES = {"profile", "orders:read", "orders:write"}
 SECRETS = {
@@ -12,10 +16,21 @@ SECRETS = {
     "demo-machine": "demo-machine-secret",
     "demo-operator": "demo-operator-secret",
 }
+ADA = {"email": "ada@example.com", "sub": "ada", "password": "correct-horse-battery-staple"}
 # Fixed, so that scripts can rely on them.
 APPLICATIONS: dict[str, dict[str, Any]] = {
-    "demo-browser": {"preset": "browser", "grant_types": {"refresh_token"}, "scopes": SCOPES},
-    "demo-native": {"preset": "native", "grant_types": {"refresh_token"}, "scopes": SCOPES},
+    "demo-browser": {
+        "preset": "browser",
+        "grant_types": {"refresh_token"},
+        "scopes": SCOPES,
+        "password_login": True,
+    },
+    "demo-native": {
+        "preset": "native",
+        "grant_types": {"refresh_token"},
+        "scopes": SCOPES,
+        "password_login": True,
+    },
     "demo-sensitive": {"preset": "sensitive", "grant_types": {"refresh_token"}, "scopes": SCOPES},
     "demo-backend": {
         "preset": "machine",
@@ -38,7 +53,7 @@ APPLICATIONS: dict[str, dict[str, Any]] = {
 
 
 def seed(environment: Mapping[str, str]) -> None:
-    """Write the demo applications, and signing keys unless a kept state has them already.
+    """Write the demo applications, and keys and the user unless a kept state has them already.
 
     environment: the functions' variables, of a stack on this machine. Raises ratchet's Fault.
     """
@@ -61,7 +76,8 @@ def seed(environment: Mapping[str, str]) -> None:
             longest_access_ttl_seconds=0,
             now=int(time.time()),
         )
-    applications = wiring.build(settings).applications
+    parts = wiring.build(settings)
+    applications = parts.applications
     for client_id, described in APPLICATIONS.items():
         preset = described["preset"]
         secret = SECRETS.get(client_id)
@@ -74,6 +90,25 @@ def seed(environment: Mapping[str, str]) -> None:
             scopes=frozenset(described["scopes"]),
             starts_sessions_for=frozenset(described.get("starts_sessions_for", ())),
             introspects_any=described.get("introspects_any", False),
+            password_login=described.get("password_login", False),
             policy=PRESETS[preset],
         )
         applications.put(application, {"preset": preset})
+    add_ada(parts.users)
+
+
+def add_ada(users: Users) -> None:
+    """Write the demo user, unless she is there."""
+    from ratchet.password import hash_new
+    from ratchet.users import User, UserExistsError
+
+    now = int(time.time())
+    user = User(
+        email=ADA["email"],
+        sub=ADA["sub"],
+        password_hash=hash_new(ADA["password"], email=ADA["email"]),
+        created_at=now,
+        password_changed_at=now,
+    )
+    with contextlib.suppress(UserExistsError):
+        users.add(user)

@@ -26,7 +26,7 @@ from ratchet.session import Session
 from ratchet.session_item import from_item
 from ratchet_cli import payload, template
 from ratchet_cli.functions import Functions
-from ratchet_cli.seed import SECRETS
+from ratchet_cli.seed import ADA, SECRETS
 from tests.engine import engines
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +107,8 @@ class Service:
         self._routes = template.routes(template.load(ROOT / "template.yaml"))
         self._sessions_table = environment["RATCHET_SESSIONS_TABLE"]
         self._applications_table = environment["RATCHET_APPLICATIONS_TABLE"]
+        self.users_table = environment["RATCHET_USERS_TABLE"]
+        self.attempts_table = environment["RATCHET_ATTEMPTS_TABLE"]
         self._dynamodb = boto3.client("dynamodb")
         self.handed_out: set[str] = set()
         self._changed: dict[str, dict[str, Any]] = {}
@@ -123,6 +125,7 @@ class Service:
         auth: tuple[str, str] | None = None,
         bearer: str | None = None,
         headers: Mapping[str, str] | None = None,
+        source_ip: str = "192.0.2.1",
     ) -> Answer:
         """form: a form body, with a list for a parameter that is repeated.
 
@@ -149,7 +152,7 @@ class Service:
             query=parts.query,
             headers=list(sent.items()),
             body=raw,
-            source_ip="192.0.2.1",
+            source_ip=source_ip,
         )
         matched = payload.match(self._routes, method, parts.path)
         assert matched is not None, f"no route for {method} {parts.path}"
@@ -188,6 +191,17 @@ class Service:
             form={"client_id": client_id, "refresh_token": token, **form},
             headers={"Idempotency-Key": key} if key else None,
         )
+
+    def login(
+        self,
+        email: str = ADA["email"],
+        password: str = ADA["password"],
+        client_id: str = "demo-native",
+        source_ip: str = "192.0.2.1",
+        **form: str,
+    ) -> Answer:
+        form = {"email": email, "password": password, "client_id": client_id, **form}
+        return self.call("POST", "/login", form=form, source_ip=source_ip)
 
     def operator(self) -> str:
         """An access token of an application's own, with both session scopes."""
@@ -239,6 +253,13 @@ class Service:
     def session(self, sid: str) -> Session:
         return from_item(self.item(sid))
 
+    def scan(self, table: str) -> list[Any]:
+        return list(self._dynamodb.scan(TableName=table, ConsistentRead=True)["Items"])
+
+    def forget_attempts(self) -> None:
+        for item in self.scan(self.attempts_table):
+            self._dynamodb.delete_item(TableName=self.attempts_table, Key={"id": item["id"]})
+
     def put_item(self, item: Mapping[str, Any]) -> None:
         self._dynamodb.put_item(TableName=self._sessions_table, Item=item)
 
@@ -253,8 +274,9 @@ class Service:
 
     def audit(self) -> None:
         """Nothing that is usable stands in the log or in the tables."""
-        table = str(self._dynamodb.scan(TableName=self._sessions_table)["Items"])
-        for secret in {*self.handed_out, *SECRETS.values()}:
+        tables = (self._sessions_table, self.users_table, self.attempts_table)
+        table = str([self.scan(name) for name in tables])
+        for secret in {*self.handed_out, *SECRETS.values(), ADA["password"]}:
             assert secret not in self.log.getvalue()
             assert secret not in table
 
@@ -290,6 +312,7 @@ def service(
     yield service
     logger.removeHandler(handler)
     service.restore()
+    service.forget_attempts()
     for sid in {item["sid"]["S"] for item in _all(service)}:
         service.delete_item(sid)
 

@@ -30,6 +30,7 @@ from ratchet.errors import (
     OAuthError,
     SessionNotFound,
     TemporarilyUnavailable,
+    Throttled,
     UnauthorizedClient,
     UnsupportedGrantType,
 )
@@ -49,6 +50,7 @@ EXAMPLES: list[OAuthError] = [
     ApplicationDisabled(DETAIL, basic=True),
     *(InvalidGrant(reason, DETAIL) for reason in Reason),
     *(InvalidSubjectToken(reason, DETAIL) for reason in Reason),
+    Throttled(DETAIL, retry_after_seconds=7),
     UnauthorizedClient(DETAIL),
     UnauthorizedClient(DETAIL, reason=Reason.APPLICATION_DISABLED),
     UnsupportedGrantType("client_credentials, refresh_token"),
@@ -110,6 +112,8 @@ def test_the_reasons_are_those_of_the_design() -> None:
         *("revoked_by_user", "revoked_by_operator", "revoked_everywhere", "application_disabled"),
         *("assertion_invalid", "assertion_expired", "assertion_used"),
         *("policy_cutoff", "session_unknown", "wrong_client", "throttled", "unavailable"),
+        # of sign-ins with a password
+        *("wrong_credentials", "user_disabled", "password_changed"),
     }
 
 
@@ -213,6 +217,16 @@ def test_a_missing_token_has_no_error_code() -> None:
 def test_a_wrong_method_names_the_right_ones() -> None:
     status, headers, _ = answer(MethodNotAllowed("GET, DELETE"))
     assert (status, headers["Allow"]) == (405, "GET, DELETE")
+
+
+def test_who_tries_too_often_is_told_how_long_to_wait() -> None:
+    status, headers, body = answer(Throttled(retry_after_seconds=7))
+    assert (status, headers["Retry-After"]) == (429, "7")
+    assert (body["error"], body["error_reason"], body["retry"]) == (
+        "slow_down",
+        "throttled",
+        "after",
+    )
 
 
 def test_a_fault_of_ours_says_when_to_come_back() -> None:

@@ -10,16 +10,19 @@ import pytest
 from ratchet.settings import InvalidSettings, Settings
 from ratchet_cli import template
 
-MAY_BE_EMPTY = {"RATCHET_ISSUER", "RATCHET_CLAIMS_FUNCTION"}
+MAY_BE_EMPTY = {"RATCHET_ISSUER", "RATCHET_CLAIMS_FUNCTION", "RATCHET_VERIFIER_FUNCTION"}
 ENVIRONMENT = {
     "RATCHET_ISSUER": "https://id.test",
     "RATCHET_SESSIONS_TABLE": "sessions",
     "RATCHET_APPLICATIONS_TABLE": "applications",
     "RATCHET_SINGLE_USE_TABLE": "single-use",
+    "RATCHET_USERS_TABLE": "users",
+    "RATCHET_ATTEMPTS_TABLE": "attempts",
     "RATCHET_SIGNING_KEYS_SECRET": "keys",
     "RATCHET_PEPPER_SECRET": "peppers",
     "RATCHET_EVENT_BUS": "bus",
     "RATCHET_CLAIMS_FUNCTION": "arn:aws:lambda:eu-central-1:000000000000:function:claims",
+    "RATCHET_VERIFIER_FUNCTION": "arn:aws:lambda:eu-central-1:000000000000:function:verifier",
     "RATCHET_SIGNING_BACKEND": "secretsmanager",
     "RATCHET_SIGNING_ALGORITHM": "RS256",
     "RATCHET_SIGNING_RSA_BITS": "2048",
@@ -73,8 +76,9 @@ def test_the_issuer_may_be_empty() -> None:
 
 def test_the_functions_of_the_deployment_may_be_empty() -> None:
     """Then there are none."""
-    environment = {**ENVIRONMENT, "RATCHET_CLAIMS_FUNCTION": ""}
-    assert Settings.from_environment(environment).claims_function == ""
+    environment = {**ENVIRONMENT, "RATCHET_CLAIMS_FUNCTION": "", "RATCHET_VERIFIER_FUNCTION": ""}
+    settings = Settings.from_environment(environment)
+    assert (settings.claims_function, settings.verifier_function) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -116,10 +120,13 @@ def test_all_problems_are_reported_at_once() -> None:
         "RATCHET_SESSIONS_TABLE is missing",
         "RATCHET_APPLICATIONS_TABLE is missing",
         "RATCHET_SINGLE_USE_TABLE is missing",
+        "RATCHET_USERS_TABLE is missing",
+        "RATCHET_ATTEMPTS_TABLE is missing",
         "RATCHET_SIGNING_KEYS_SECRET is missing",
         "RATCHET_PEPPER_SECRET is missing",
         "RATCHET_EVENT_BUS is empty",
         "RATCHET_CLAIMS_FUNCTION is missing",
+        "RATCHET_VERIFIER_FUNCTION is missing",
         "RATCHET_SIGNING_BACKEND is missing",
         "RATCHET_SIGNING_ALGORITHM is missing",
         "RATCHET_SIGNING_RSA_BITS is missing",

@@ -66,6 +66,7 @@ class Application:
     trusted_issuers: identity providers whose ID tokens start its sessions.
     starts_sessions_for: client ids it may start sessions for, "*" for every application.
     introspects_any: it may introspect the tokens of other applications too.
+    password_login: its users may sign in with e-mail address and password at POST /login.
     sessions_valid_after: sessions that started earlier are over (epoch seconds).
     former_policies: those that older sessions keep, oldest first.
     longest_absolute_ttl_seconds: no session of it started with more; 0: with more than it has now.
@@ -85,6 +86,7 @@ class Application:
     audience: tuple[str, ...] = ()
     starts_sessions_for: frozenset[str] = frozenset()
     introspects_any: bool = False
+    password_login: bool = False
     policy: Policy
     sessions_valid_after: int = 0
     disabled_at: int | None = None
@@ -156,6 +158,11 @@ class Application:
                 len(self.former_policies) <= MAX_FORMER_POLICIES,
                 f"at most {MAX_FORMER_POLICIES} former policies are kept for older sessions;"
                 " change this one in another mode",
+            ),
+            Rule(
+                "password_login grant_types",
+                not self.password_login or "refresh_token" in self.grant_types,
+                "password_login starts sessions, so it needs the grant type refresh_token",
             ),
         ]
 
@@ -278,6 +285,7 @@ def from_mapping(item: Mapping[str, Any]) -> Application:
         "audience": read.texts("audience"),
         "starts_sessions_for": frozenset(read.texts("starts_sessions_for")),
         "introspects_any": read.flag("introspects_any"),
+        "password_login": read.flag("password_login"),
         "policy": _policy(read),
         "sessions_valid_after": read.instant("sessions_valid_after") or 0,
         "disabled_at": read.instant("disabled_at"),

@@ -148,6 +148,23 @@ class InvalidGrant(OAuthError):
         return {"Retry-After": str(self.retry_after_seconds)}
 
 
+class Throttled(OAuthError):
+    """Too many attempts. `slow_down` is RFC 8628 section 3.5's, 429 is RFC 6585's."""
+
+    status = 429
+    code = "slow_down"
+    description = Reason.THROTTLED.description
+    reason = Reason.THROTTLED
+
+    def __init__(self, detail: str = "", *, retry_after_seconds: int, **log: Any) -> None:
+        super().__init__(detail, **log)
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.retry_after_seconds)}
+
+
 class UnauthorizedClient(OAuthError):
     """RFC 6749 section 5.2."""
 

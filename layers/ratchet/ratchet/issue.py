@@ -44,7 +44,7 @@ def client_credentials(
     if "client_credentials" not in application.grant_types:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
     granted = granted_scopes(application, scopes)
-    _check_resources(application, resources, issuer)
+    check_resources(application, resources, issuer)
     sign = signer.prepare(now)
     claims = access_token.client_claims(
         application, scopes=granted, resources=resources, issuer=issuer, now=now
@@ -152,7 +152,7 @@ def start_session(
         raise UnauthorizedClient("no refresh tokens", client_id=application.client_id)
     if sign_in.auth_time is not None and sign_in.auth_time > now + CLOCK_SKEW_SECONDS:
         raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
-    _check_resources(application, sign_in.resources, issuer)
+    check_resources(application, sign_in.resources, issuer)
     sign = signer.prepare(now)
     session_bytes = secrets.token_bytes(16)
     absolute_deadline_at = now + policy.absolute_ttl_seconds
@@ -210,7 +210,7 @@ def granted_scopes(application: Application, requested: frozenset[str]) -> froze
     return requested or application.scopes
 
 
-def _check_resources(application: Application, requested: frozenset[str], issuer: str) -> None:
+def check_resources(application: Application, requested: frozenset[str], issuer: str) -> None:
     if not requested <= application.allowed_resources(issuer):
         raise InvalidTarget("not the application's", client_id=application.client_id)
 

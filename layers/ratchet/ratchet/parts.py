@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ratchet.applications import Applications
+from ratchet.attempts import Attempts
 from ratchet.client_assertion import ClientAssertions
 from ratchet.dead_sessions import DeadSessions
 from ratchet.events import Bus
@@ -14,6 +16,10 @@ from ratchet.request import Request
 from ratchet.response import Response
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
+from ratchet.users import Users
+
+if TYPE_CHECKING:
+    from ratchet.verifier import Verifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +27,7 @@ class Parts:
     """issuer: from the settings, "" for the address of the API that is being called.
 
     claims_hook: a function of the deployment's own that adds claims, None where there is none.
+    verifier: who checks passwords; made when it is asked for, because it loads argon2.
     """
 
     issuer: str
@@ -33,6 +40,9 @@ class Parts:
     claims_hook: Hook | None
     provider_keys: ProviderKeys
     client_assertions: ClientAssertions
+    users: Users
+    attempts: Attempts
+    verifier: Callable[[], "Verifier"]
 
 
 Respond = Callable[[Request, Parts, int], Response]

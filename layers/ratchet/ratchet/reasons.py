@@ -29,6 +29,9 @@ class Reason(StrEnum):
     ASSERTION_INVALID = "assertion_invalid"
     ASSERTION_EXPIRED = "assertion_expired"
     ASSERTION_USED = "assertion_used"
+    WRONG_CREDENTIALS = "wrong_credentials"
+    USER_DISABLED = "user_disabled"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - it is a reason
     THROTTLED = "throttled"
     UNAVAILABLE = "unavailable"
 
@@ -58,6 +61,9 @@ _DESCRIPTIONS = {
     Reason.ASSERTION_INVALID: "The assertion is not one that this application takes.",
     Reason.ASSERTION_EXPIRED: "The assertion has expired or is too old.",
     Reason.ASSERTION_USED: "The assertion has been used before.",
+    Reason.WRONG_CREDENTIALS: "The e-mail address or the password is wrong.",
+    Reason.USER_DISABLED: "The user was disabled.",
+    Reason.PASSWORD_CHANGED: "The password of the user was changed.",
     Reason.THROTTLED: "Too many requests; try again later.",
     Reason.UNAVAILABLE: "The service cannot answer right now; nothing is lost, try again.",
 }

@@ -23,7 +23,10 @@ ABSOLUTE_URI = re.compile("[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?@!$&'()*+,;=%
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Header names are lower case. issuer: the identifier that answers to this request carry."""
+    """Header names are lower case. issuer: the identifier that answers to this request carry.
+
+    source_ip: of whoever opened the connection to API Gateway; no header has a say in it.
+    """
 
     method: str
     resource: str
@@ -33,6 +36,7 @@ class Request:
     body: bytes = field(repr=False)
     request_id: str
     issuer: str
+    source_ip: str = ""
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any], issuer: str) -> "Request":
@@ -58,6 +62,7 @@ class Request:
             # API Gateway only answers for domains that are mapped to this API, so this is not the
             # caller's to choose, unlike a Host header.
             issuer=issuer or f"https://{context['domainName']}",
+            source_ip=context["http"].get("sourceIp", ""),
         )
 
     def form(self) -> "Parameters":

@@ -8,7 +8,7 @@ from ratchet.errors import Fault
 from ratchet.keys import ALGORITHMS
 
 PREFIX = "RATCHET_"
-MAY_BE_EMPTY = {"issuer", "claims_function"}
+MAY_BE_EMPTY = {"issuer", "claims_function", "verifier_function"}
 _CHOICES = {
     "RATCHET_SIGNING_BACKEND": ("secretsmanager", "kms"),
     "RATCHET_SIGNING_ALGORITHM": tuple(ALGORITHMS),
@@ -25,10 +25,12 @@ class Settings:
     """One field for each RATCHET_ variable of template.yaml.
 
     issuer: issuer identifier (RFC 8414 section 2), or "" for the address of the API being called.
-    sessions_table, applications_table, single_use_table: DynamoDB table names.
+    sessions_table, applications_table, users_table, attempts_table, single_use_table: names of
+    DynamoDB tables.
     signing_keys_secret, pepper_secret: Secrets Manager ids or ARNs.
     event_bus: EventBridge bus name.
     claims_function: ARN of the Lambda function that adds claims (docs/claims.md), or "" for none.
+    verifier_function: ARN of the one that checks passwords (docs/login.md), or "" for our table.
     signing_backend: where new signing keys live, `secretsmanager` or `kms`. signing_algorithm: of
     new ones, see `keys.ALGORITHMS`. signing_rsa_bits: their size, for RSA.
     stack: the name that the stack's KMS keys are tagged with.
@@ -38,10 +40,13 @@ class Settings:
     sessions_table: str
     applications_table: str
     single_use_table: str
+    users_table: str
+    attempts_table: str
     signing_keys_secret: str
     pepper_secret: str
     event_bus: str
     claims_function: str
+    verifier_function: str
     signing_backend: str
     signing_algorithm: str
     signing_rsa_bits: int

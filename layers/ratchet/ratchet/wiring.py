@@ -9,6 +9,7 @@ from botocore.config import Config
 
 from ratchet import keys, outbound
 from ratchet.applications import Applications
+from ratchet.attempts import Attempts
 from ratchet.client_assertion import ClientAssertions
 from ratchet.dead_sessions import DeadSessions
 from ratchet.errors import Fault
@@ -22,9 +23,11 @@ from ratchet.settings import Settings
 from ratchet.signing import SecretPeppers, SecretSigner
 from ratchet.single_use import SingleUse
 from ratchet.store import SessionStore
+from ratchet.users import Users
 
 if TYPE_CHECKING:
     from ratchet.rotate_keys import Rotation
+    from ratchet.verifier import Verifier
 
 # Three tries of at most 2 seconds each end before a function's 10 do.
 CONFIG = Config(
@@ -40,6 +43,8 @@ HOOK_CONFIG = Config(
     retries={"total_max_attempts": 1},
     max_pool_connections=64,
 )
+# The one that checks passwords hashes on purpose slowly.
+VERIFIER_CONFIG = HOOK_CONFIG.merge(Config(read_timeout=5))
 
 _lock = threading.Lock()
 _parts: Parts | None = None
@@ -67,6 +72,7 @@ def build(settings: Settings) -> Parts:
     peppers = CachedSecret(secretsmanager, settings.pepper_secret, keys.peppers)
     provider_keys = ProviderKeys(outbound.get_json)
     single_use = SingleUse(dynamodb, settings.single_use_table)
+    users = Users(dynamodb, settings.users_table)
     return Parts(
         issuer=settings.issuer,
         applications=Applications(dynamodb, settings.applications_table),
@@ -78,7 +84,17 @@ def build(settings: Settings) -> Parts:
         provider_keys=provider_keys,
         client_assertions=ClientAssertions(provider_keys, single_use),
         claims_hook=_hook(settings.claims_function),
+        users=users,
+        attempts=Attempts(dynamodb, settings.attempts_table),
+        verifier=lambda: _verifier(users, settings.verifier_function),
     )
+
+
+def _verifier(users: Users, function: str) -> "Verifier":
+    # argon2 and its tables are for the function login alone.
+    from ratchet.verifier import HookVerifier, UsersVerifier
+
+    return HookVerifier(Hook(_verifier_client, function)) if function else UsersVerifier(users)
 
 
 def _hook(function: str) -> Hook | None:
@@ -87,6 +103,10 @@ def _hook(function: str) -> Hook | None:
 
 def _lambda_client() -> Any:
     return _lazily("lambda", HOOK_CONFIG)
+
+
+def _verifier_client() -> Any:
+    return _lazily("lambda", VERIFIER_CONFIG)
 
 
 def kms_keys(settings: Settings) -> KmsKeys:
@@ -116,12 +136,12 @@ def rotation(settings: Settings, secret_id: str) -> "Rotation":
     )
 
 
-_clients: dict[str, Any] = {}
+_clients: dict[tuple[str, Config], Any] = {}
 
 
 def _lazily(service: Any, config: Config = CONFIG) -> Any:
     # Made at the first use: most containers never need them.
     with _lock:
-        if service not in _clients:
-            _clients[service] = boto3.client(service, config=config)
-        return _clients[service]
+        if (service, config) not in _clients:
+            _clients[service, config] = boto3.client(service, config=config)
+        return _clients[service, config]

@@ -1,0 +1,37 @@
+"""POST /login: a sign-in with e-mail address and password."""
+
+from ratchet import endpoint, wiring
+from ratchet.client_authentication import authenticate
+from ratchet.login import LoginRequest, login
+from ratchet.parts import Parts
+from ratchet.request import Request
+from ratchet.response import Response
+
+
+def respond(request: Request, parts: Parts, now: int) -> Response:
+    parameters = request.form_or_json()
+    asked = LoginRequest.from_parameters(parameters)
+    application = authenticate(
+        request,
+        parameters,
+        applications=parts.applications,
+        client_assertions=parts.client_assertions,
+        now=now,
+    )
+    return login(
+        asked,
+        application,
+        source_ip=request.source_ip,
+        verifier=parts.verifier(),
+        attempts=parts.attempts,
+        issuer=request.issuer,
+        applications=parts.applications,
+        store=parts.store,
+        signer=parts.signer,
+        peppers=parts.peppers,
+        bus=parts.bus,
+        now=now,
+    )
+
+
+handler = endpoint.handler("login", {"POST /login": respond}, wiring.parts)

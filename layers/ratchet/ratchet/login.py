@@ -1,0 +1,164 @@
+"""POST /login: a first-party sign-in with e-mail address and password starts a session.
+
+For an application's own sign-in form only: OAuth 2.1 has no password grant (RFC 9700 section 2.4),
+because it would teach people to type their password into other people's applications. So this is no
+grant of the token endpoint, and an application must have been allowed to use it.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ratchet import email_address, throttle
+from ratchet.application import Application
+from ratchet.applications import Applications
+from ratchet.attempts import Attempts
+from ratchet.email_address import InvalidEmail
+from ratchet.errors import Fault, InvalidGrant, InvalidRequest, Throttled, UnauthorizedClient
+from ratchet.events import Bus
+from ratchet.issue import SignIn, check_resources, granted_scopes, start_session
+from ratchet.password import MAX_LENGTH
+from ratchet.reasons import Reason
+from ratchet.refresh_token import Peppers
+from ratchet.request import Parameters
+from ratchet.response import Response
+from ratchet.session_end import end_session
+from ratchet.signing import Signer
+from ratchet.store import SessionStore
+from ratchet.verifier import Login, Verified, Verifier
+
+# Until it is known whose sign-in it is.
+_NOBODY = "?"
+_PARAMETERS = (
+    *("email", "password", "scope", "resource", "device"),
+    *("client_id", "client_secret", "client_assertion", "client_assertion_type"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginRequest:
+    """email: normalised. sign_in: all of it but whose it is."""
+
+    email: str
+    password: str = field(repr=False)
+    sign_in: SignIn
+
+    @classmethod
+    def from_parameters(cls, parameters: Parameters) -> "LoginRequest":
+        """Raises InvalidRequest: nothing in there says whether there is such a user."""
+        parameters.only(*_PARAMETERS)
+        typed, password = parameters.required("email"), parameters.required("password")
+        try:
+            email = email_address.normalise(typed)
+        except InvalidEmail as invalid:
+            raise InvalidRequest(f"email is not an e-mail address: {invalid}.") from None
+        if len(password) > MAX_LENGTH:
+            raise InvalidRequest(f"password may have {MAX_LENGTH} characters.")
+        device = parameters.text("device") or ""
+        sign_in = SignIn(
+            sub=_NOBODY,
+            scopes=parameters.scopes(),
+            resources=parameters.resources(),
+            device=device,
+        )
+        return cls(email=email, password=password, sign_in=sign_in)
+
+
+def login(
+    asked: LoginRequest,
+    application: Application,
+    *,
+    source_ip: str,
+    verifier: Verifier,
+    attempts: Attempts,
+    issuer: str,
+    applications: Applications,
+    store: SessionStore,
+    signer: Signer,
+    peppers: Peppers,
+    bus: Bus,
+    now: int,
+) -> Response:
+    """The tokens of a new session, as `POST /sessions` answers.
+
+    Raises UnauthorizedClient, InvalidScope, InvalidTarget, Throttled, InvalidGrant (always
+    wrong_credentials), Fault.
+    """
+    about: dict[str, Any] = {"client_id": application.client_id}
+    # First what is wrong whoever signs in: it must neither cost an attempt nor a hash.
+    if not application.password_login:
+        raise UnauthorizedClient("no password login", **about)
+    granted_scopes(application, asked.sign_in.scopes)
+    check_resources(application, asked.sign_in.resources, issuer)
+    source = throttle.source_of(source_ip)
+    admission = attempts.admit(asked.email, source, now)
+    if admission.wait:
+        raise Throttled(admission.by, retry_after_seconds=admission.wait, **about)
+    try:
+        verified = verifier.verify(
+            Login(
+                email=asked.email,
+                password=asked.password,
+                client_id=application.client_id,
+                source_ip=source_ip,
+            )
+        )
+    except (InvalidGrant, Fault) as error:
+        error.log |= about
+        raise
+    # No user may pass for an application (RFC 9700 section 4.15.1).
+    if applications.get(verified.sign_in.sub, now) is not None:
+        raise Fault("verifier: sub is the id of an application")
+    response = start_session(
+        replace(
+            verified.sign_in,
+            scopes=asked.sign_in.scopes,
+            resources=asked.sign_in.resources,
+            device=asked.sign_in.device,
+            auth_time=now,
+        ),
+        application,
+        issuer=issuer,
+        store=store,
+        signer=signer,
+        peppers=peppers,
+        now=now,
+    )
+    _refuse_overtaken(verifier, verified, response, application, store=store, bus=bus, now=now)
+    attempts.succeeded(admission, asked.email, source, now)
+    return response
+
+
+def _refuse_overtaken(
+    verifier: Verifier,
+    verified: Verified,
+    response: Response,
+    application: Application,
+    *,
+    store: SessionStore,
+    bus: Bus,
+    now: int,
+) -> None:
+    """A sign-in that raced with the user being disabled, or with a new password, does not count.
+
+        sign-in   reads the user              creates the session   reads the user again
+        operator                  disables                                          lists, ends
+
+    Whoever disables does so first and lists the sessions afterwards, so either the session is there
+    to be listed, or the user is found disabled here, before anybody has its tokens.
+    """
+    reason = verifier.overtaken(verified)
+    if reason is None:
+        return
+    sid = response.log["sid"]
+    end_session(
+        sid,
+        reason=reason,
+        by="",
+        retention_seconds=application.policy.retention_seconds,
+        store=store,
+        bus=bus,
+        now=now,
+    )
+    about = {"sid": sid, "sub": verified.sign_in.sub, "client_id": application.client_id}
+    # The user is told what everybody is told; the session keeps the true reason.
+    raise InvalidGrant(Reason.WRONG_CREDENTIALS, f"overtaken: {reason}", **about)
