@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ratchet_cli import aws, local, running, schedule, template
+from ratchet_cli.apps import apps_group
 from ratchet_cli.emulator import EmulatorError
 from ratchet_cli.functions import Functions, HandlerError
 from ratchet_cli.keys import keys_group
@@ -98,4 +99,5 @@ def sweep() -> None:
         click.echo(json.dumps(result))
 
 
+cli.add_command(apps_group)
 cli.add_command(keys_group)

@@ -76,7 +76,7 @@ def test_a_registered_application_works_and_its_secret_is_shown_once(
     assert (made["version"], made["secrets"], made["warnings"]) == (1, 1, [])
     assert made["effective_policy"]["idle_ttl_seconds"] == 14 * DAY
     assert (made.log["client_id"], made.log["application"]) == ("demo-operator", "shop")
-    assert len(made["client_secret"]) == 43
+    assert len(made["client_secret"]) == 46
     assert sign_in(service, "shop", made["client_secret"]) == 200
     shown = operator("GET", "/shop")
     assert shown.status == 200

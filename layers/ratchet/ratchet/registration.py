@@ -6,14 +6,14 @@ application has a version, and every write is on the condition of the one it was
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from ratchet.application import Application, InvalidApplication, from_mapping, hash_secret
 from ratchet.applications import Applications
 from ratchet.errors import ApplicationNotFound, Conflict, InvalidDescription
-from ratchet.policy import DAY, Policy
+from ratchet.policy import DAY
 
 KEEP_FORMER_SECRET_SECONDS = 7 * DAY
 _TRIES = 5
@@ -61,7 +61,7 @@ def create(
         keys = description.get("jwks") or description.get("jwks_uri")
         with_secret = description.get("confidential") is True and not keys
     secret = new_secret() if with_secret else None
-    mapping = {name: value for name, value in description.items() if value is not None}
+    mapping = _merged({}, description)
     hashes = [hash_secret(secret).hex()] if secret else []
     problems = _not_writable(mapping)
     mapping = {**mapping, "secret_hashes": hashes, "version": 1}
@@ -223,8 +223,8 @@ def view(written: Mapping[str, Any], now: int) -> dict[str, Any]:
 
 
 def new_secret() -> str:
-    """256 random bits; URL-safe, so that nothing has to be escaped in a header or a form."""
-    return secrets.token_urlsafe(32)
+    """256 random bits. Nothing in it has to be escaped, and no command takes it for an option."""
+    return f"cs_{secrets.token_urlsafe(32)}"
 
 
 def _write(
@@ -289,12 +289,9 @@ def _merged(mapping: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
     for name, value in patch.items():
         if value is None:
             merged.pop(name, None)
-        elif isinstance(value, Mapping) and isinstance(merged.get(name), Mapping):
-            merged[name] = _merged(merged[name], value)
+        elif isinstance(value, Mapping):
+            there = merged.get(name)
+            merged[name] = _merged(there if isinstance(there, Mapping) else {}, value)
         else:
             merged[name] = value
     return merged
-
-
-WRITABLE = frozenset(field.name for field in fields(Application)) - _NOT_WRITABLE - {"client_id"}
-POLICY_NUMBERS = tuple(field.name for field in fields(Policy))
