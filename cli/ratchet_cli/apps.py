@@ -337,10 +337,11 @@ def _sessions(
 def _working(target: Target) -> Iterator[Parts]:
     """The adapters of the stack. Refusals and faults become messages for a person.
 
-    What the core logs and counts goes to standard error: standard output is for the result.
+    What the core logs goes to standard error: standard output is for the result.
     """
+    # A metric is a line that only CloudWatch reads.
+    os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"
     os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
-    os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "ratchet")
     with contextlib.redirect_stdout(sys.stderr):
         from ratchet import wiring
         from ratchet.errors import Fault, InvalidDescription, OAuthError
