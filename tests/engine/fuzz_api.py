@@ -214,10 +214,12 @@ def _as_registrar(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]
     if case.path_parameters and (changes.real or case.method != "GET"):
         holder.guinea_pig(changes.ended)
         case.path_parameters = {"client_id": GUINEA_PIG}
-    if case.path == "/applications" and isinstance(case.body, dict) and changes.real:
+    if (case.path, case.method) == ("/applications", "POST") and changes.real:
         client_id = f"pig-{uuid.uuid4()}"
         least = {"confidential": False, "policy": {"preset": "browser"}}
-        case.body = {**(case.body if changes.ended else {}), **least, "client_id": client_id}
+        described = case.body if changes.ended and isinstance(case.body, dict) else {}
+        case.body = {**described, **least, "client_id": client_id}
+        case.query = {"dry_run": "true"} if changes.subject else {}
     elif case.method == "PATCH" and changes.real:
         case.query = {name: value for name, value in (case.query or {}).items() if name == "mode"}
         case.body = {"scopes": ["profile"], "policy": {"access_ttl_seconds": 60}}
