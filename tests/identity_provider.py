@@ -18,9 +18,9 @@ Key = RSAKey | ECKey
 
 
 @cache
-def rsa_key(name: str, bits: int = 2048) -> RSAKey:
+def rsa_key(name: str) -> RSAKey:
     """The same key for the same name: to make one takes long."""
-    return RSAKey.generate_key(bits, {"kid": name, "use": "sig"})
+    return RSAKey.generate_key(2048, {"kid": name, "use": "sig"})
 
 
 @cache
@@ -55,7 +55,7 @@ class IdentityProvider:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.key = rsa_key("first")
+        self.key: Key = rsa_key("first")
         self.jwks: Any = public(self.key)
         self.metadata: Any = {"issuer": url, "jwks_uri": f"{url}/keys"}
         self.asked: list[str] = []

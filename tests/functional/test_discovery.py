@@ -16,7 +16,12 @@ def test_the_metadata_names_every_endpoint_under_the_issuer(service: Service, na
     assert answer["revocation_endpoint"] == f"{ISSUER}/oauth/revoke"
     assert answer["introspection_endpoint"] == f"{ISSUER}/oauth/introspect"
     assert answer["jwks_uri"] == f"{ISSUER}/.well-known/jwks.json"
-    assert answer["grant_types_supported"] == ["client_credentials", "refresh_token"]
+    assert answer["grant_types_supported"] == [
+        "client_credentials",
+        "refresh_token",
+        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    ]
     assert answer["response_types_supported"] == []
     assert "none" in answer["token_endpoint_auth_methods_supported"]
     assert "none" not in answer["introspection_endpoint_auth_methods_supported"]

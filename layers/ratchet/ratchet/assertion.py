@@ -30,12 +30,16 @@ _REFUSED_HEADERS = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc")
 
 
 class RefusedAssertion(Exception):
-    """reason: for the wire. The message is for the log and never quotes the assertion."""
+    """reason: for the wire. The message is for the log and never quotes the assertion.
 
-    def __init__(self, detail: str, reason: Reason = Reason.ASSERTION_INVALID) -> None:
+    log: more fields of the log line.
+    """
+
+    def __init__(self, detail: str, reason: Reason = Reason.ASSERTION_INVALID, **log: Any) -> None:
         super().__init__(detail)
         self.detail = detail
         self.reason = reason
+        self.log = log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +58,15 @@ class Assertion:
             raise RefusedAssertion(f"no {name}")
         return value
 
+    @property
+    def signed_text(self) -> str:
+        """Header and claims. A signature can be spelt differently and still be good."""
+        return self.text.rpartition(".")[0]
+
     def identity(self) -> bytes:
         """32 bytes that a second use of this assertion has in common with the first.
 
-        Issuer and `jti`; without one all that is signed. Not the signature: it can be spelt
-        differently and still be good.
+        Issuer and `jti`; without one all that is signed.
         """
         jti = self.claims.get("jti")
         if isinstance(jti, str) and jti:
@@ -66,7 +74,7 @@ class Assertion:
                 raise RefusedAssertion("jti too long")
             unique = f"jti {json.dumps([self.claims.get('iss'), jti])}"
         else:
-            unique = f"all {self.text.rpartition('.')[0]}"
+            unique = f"all {self.signed_text}"
         return sha256(unique.encode()).digest()
 
 
@@ -112,7 +120,7 @@ def check_times(
     unreasonably far in the future", RFC 7523 section 3). Without an iat, exp itself must not be
     further away. Raises RefusedAssertion.
     """
-    expires_at, issued_at, not_before = (_instant(claims, n) for n in ("exp", "iat", "nbf"))
+    expires_at, issued_at, not_before = (instant(claims, n) for n in ("exp", "iat", "nbf"))
     if expires_at is None:
         raise RefusedAssertion("no exp")
     if issued_at is None and iat_required:
@@ -162,8 +170,8 @@ def _no_number(_: str) -> NoReturn:
     raise ValueError
 
 
-def _instant(claims: Mapping[str, Any], name: str) -> int | None:
-    """A NumericDate (RFC 7519 section 2), fractions left out."""
+def instant(claims: Mapping[str, Any], name: str) -> int | None:
+    """A NumericDate (RFC 7519 section 2), fractions left out, or None. Raises RefusedAssertion."""
     value = claims.get(name)
     if value is None:
         return None

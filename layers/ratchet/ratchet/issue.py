@@ -10,14 +10,16 @@ from ratchet import access_token, refresh_token
 from ratchet.access_token import RESERVED
 from ratchet.application import Application
 from ratchet.applications import Applications
+from ratchet.assertion import RefusedAssertion
 from ratchet.errors import InvalidRequest, InvalidScope, InvalidTarget, UnauthorizedClient
+from ratchet.proof import Proof
 from ratchet.reasons import Reason
 from ratchet.refresh_token import Peppers
 from ratchet.request import Parameters
 from ratchet.response import Response
 from ratchet.session import MAX_SUB, Session, attention_at, idle_deadline
 from ratchet.session_item import MAX_ITEM_BYTES, largest_bytes
-from ratchet.signing import Signer
+from ratchet.signing import Sign, Signer
 from ratchet.store import SessionStore
 from ratchet.token_response import token_response
 
@@ -142,10 +144,12 @@ def start_session(
     signer: Signer,
     peppers: Peppers,
     now: int,
+    proof: Proof | None = None,
 ) -> Response:
     """A new session of this application, and its first tokens.
 
-    Raises InvalidRequest, InvalidScope, InvalidTarget, UnauthorizedClient, Fault.
+    proof: good for this session only. Raises InvalidRequest, InvalidScope, InvalidTarget,
+    UnauthorizedClient, RefusedAssertion (the proof was used before), Fault.
     """
     policy = application.policy
     if not policy.refresh_tokens or "refresh_token" not in application.grant_types:
@@ -154,7 +158,7 @@ def start_session(
         raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
     check_resources(application, sign_in.resources, issuer)
     sign = signer.prepare(now)
-    session_bytes = secrets.token_bytes(16)
+    session_bytes = proof.session_bytes if proof else secrets.token_bytes(16)
     absolute_deadline_at = now + policy.absolute_ttl_seconds
     idle_deadline_at = idle_deadline(policy, absolute_deadline_at=absolute_deadline_at, now=now)
     token = refresh_token.mint(
@@ -197,9 +201,60 @@ def start_session(
         now=now,
     )
     signed = sign(claims)
-    store.create(session)
+    if proof is None:
+        store.create(session)
+    else:
+        bound = proof.bind(
+            session,
+            token,
+            retry_window_seconds=policy.retry_window_seconds,
+            peppers=peppers,
+            now=now,
+        )
+        stored = store.create_once(bound)
+        if stored.current_hash != session.current_hash:
+            # Not our own write, which the SDK may have repeated: somebody used the proof before.
+            return _answer_again(
+                proof, stored, application, issuer=issuer, sign=sign, peppers=peppers, now=now
+            )
     return token_response(
         signed, claims, now=now, session=session, refresh_token=str(token), outcome="started"
+    )
+
+
+def _answer_again(
+    proof: Proof,
+    session: Session,
+    application: Application,
+    *,
+    issuer: str,
+    sign: Sign,
+    peppers: Peppers,
+    now: int,
+) -> Response:
+    """The same tokens for the request that started this session, and for no other."""
+    about: dict[str, Any] = {"sid": session.sid, "sub": session.sub}
+    over = session.dead_because(now, application.sessions_valid_after)
+    if over or session.client_id != application.client_id:
+        raise RefusedAssertion("used before, session over", Reason.ASSERTION_USED, **about)
+    token = proof.first_token(session, peppers=peppers, now=now)
+    if token is None:
+        raise RefusedAssertion("used before", Reason.ASSERTION_USED, **about)
+    claims = access_token.session_claims(
+        session,
+        application,
+        scopes=session.scopes,
+        resources=session.resources,
+        issuer=issuer,
+        now=now,
+    )
+    return token_response(
+        sign(claims),
+        claims,
+        now=now,
+        session=session,
+        refresh_token=str(token),
+        outcome="replayed_idempotency_key",
     )
 
 

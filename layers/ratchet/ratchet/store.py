@@ -80,17 +80,23 @@ class SessionStore:
         self._table = table
 
     def create(self, session: Session) -> None:
-        """Writes a new session."""
+        """Writes a new session, whose id is random."""
+        # 128 random bits do not collide. If the id is taken, then by this very put, which the SDK
+        # repeated after its answer was lost.
+        if self.create_once(session).current_hash != session.current_hash:
+            raise Fault("dynamodb: the session id is taken")
+
+    def create_once(self, session: Session) -> Session:
+        """Writes a new session, or returns the one that has its id already."""
         outcome = self._conditional(
             self._client.put_item,
             Item=to_item(session),
             ConditionExpression="attribute_not_exists(sid)",
         )
         stored = session if outcome.done else outcome.session
-        # 128 random bits do not collide. If the id is taken, then by this very put, which the SDK
-        # repeated after its answer was lost.
-        if stored is None or stored.current_hash != session.current_hash:
-            raise Fault("dynamodb: the session id is taken")
+        if stored is None:
+            raise Fault("dynamodb: no item came with the failed condition")
+        return stored
 
     def get(self, sid: str) -> Session | None:
         """The session as it is now (strongly consistent), or None."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from ratchet.application import JWT_BEARER, TOKEN_EXCHANGE
 from ratchet.errors import UnsupportedGrantType
-from ratchet.grants import client_credentials, refresh_token
+from ratchet.grants import client_credentials, jwt_bearer, refresh_token, token_exchange
 from ratchet.parts import Parts, Respond
 from ratchet.request import Request
 from ratchet.response import Response
@@ -11,6 +12,8 @@ from ratchet.response import Response
 GRANTS: Mapping[str, Respond] = {
     "client_credentials": client_credentials.respond,
     "refresh_token": refresh_token.respond,
+    JWT_BEARER: jwt_bearer.respond,
+    TOKEN_EXCHANGE: token_exchange.respond,
 }
 
 
