@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.local_stack import ROOT, LocalStack, started
 
 README = ROOT / "README.md"
 HTTP_API = ROOT / "docs" / "http-api.md"
+APPLICATIONS = ROOT / "docs" / "applications.md"
 REASONS = ROOT / "docs" / "reasons.md"
 ADDRESS = "http://127.0.0.1:8787"
 BLOCK = re.compile(r"^```(bash|json|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -134,10 +136,11 @@ def test_the_http_api_page_has_one_section_for_each_route_and_names_no_other(
     assert set(re.findall(rf"`({ROUTE})`", page)) == routes
 
 
-@pytest.mark.parametrize("page", [README, HTTP_API], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, HTTP_API, APPLICATIONS], ids=lambda page: page.name)
 def test_every_example_prints_what_the_page_shows(tmp_path: Path, page: Path) -> None:
     with started(tmp_path) as stack:
-        shown = examples(page.read_text(encoding="utf-8").replace(ADDRESS, stack.url))
+        text = page.read_text(encoding="utf-8").replace(ADDRESS, stack.url)
+        shown = examples(text.replace(".venv/bin/", f"{Path(sys.executable).parent}/"))
         real = run([script for script, _, _ in shown], tmp_path)
     wrong = {
         script: found

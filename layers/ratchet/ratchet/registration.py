@@ -18,7 +18,7 @@ from ratchet.policy import DAY
 KEEP_FORMER_SECRET_SECONDS = 7 * DAY
 _TRIES = 5
 # Only what has rules of its own writes these.
-_NOT_WRITABLE = frozenset(
+NOT_WRITABLE = frozenset(
     {
         *("version", "secret_hashes", "former_secret_until_at"),
         *("former_policies", "longest_absolute_ttl_seconds"),
@@ -203,7 +203,7 @@ def view(written: Mapping[str, Any], now: int) -> dict[str, Any]:
 
     One that breaks a rule (it was written by hand) is shown as it is, with its problems.
     """
-    shown = {name: value for name, value in written.items() if name not in _NOT_WRITABLE}
+    shown = {name: value for name, value in written.items() if name not in NOT_WRITABLE}
     shown["version"] = written.get("version", 0)
     try:
         application = from_mapping(written)
@@ -280,7 +280,7 @@ def _stand_in(mapping: Mapping[str, Any]) -> Application:
 
 
 def _not_writable(mapping: Mapping[str, Any]) -> list[str]:
-    return [f"{name} cannot be written" for name in sorted(_NOT_WRITABLE & mapping.keys())]
+    return [f"{name} cannot be written" for name in sorted(NOT_WRITABLE & mapping.keys())]
 
 
 def _merged(mapping: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
