@@ -25,6 +25,7 @@ def sessions(request: Request, parts: Parts, now: int) -> Response:
         store=parts.store,
         signer=parts.signer,
         peppers=parts.peppers,
+        claims_hook=parts.claims_hook,
         now=now,
     )
 

@@ -65,6 +65,7 @@ class Scenarios:
             store=self.parts.store,
             signer=self.parts.signer,
             peppers=self.parts.peppers,
+            claims_hook=None,
             now=now,
         )
         body: Any = answer.body

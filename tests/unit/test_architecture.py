@@ -25,8 +25,8 @@ LAYERS = [
     {"dead_sessions", "keys", "refresh_token", "session_item", "request", "secret_versions"},
     {"password"},
     {"access_token", "key_rotation", "kms_keys", "store", "applications", "events", "settings"},
-    {"hook", "outbound", "provider_keys", "single_use", "users", "attempts"},
-    {"client_assertion"},
+    {"custom_claims", "hook", "outbound", "provider_keys", "single_use", "users", "attempts"},
+    {"client_assertion", "claims_hook"},
     {"secret_cache", "session_end", "client_authentication", "token_response"},
     {"signing", "proof"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery", "rotate_keys"},
@@ -45,7 +45,7 @@ AWS = {"boto3", "botocore"}
 # Pure rules and words: no I/O, no clock.
 PURE = {"reasons", "errors", "policy", "application", "session", "session_item", "keys", "settings"}
 PURE |= {"key_rotation", "refresh_token", "access_token", "request", "response", "token_response"}
-PURE |= {"attributes", "jwk_set", "trusted_issuer", "assertion"}
+PURE |= {"attributes", "jwk_set", "trusted_issuer", "assertion", "custom_claims"}
 PURE |= {"email_address", "password", "throttle"}
 
 

@@ -18,7 +18,7 @@ from ratchet.trusted_issuer import InvalidTrustedIssuer, TrustedIssuer
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name, no secret
 GRANT_TYPES = frozenset({"client_credentials", "refresh_token", JWT_BEARER, TOKEN_EXCHANGE})
-
+CLAIMS_HOOK = ("", "optional", "required")
 
 MAX_CLIENT_ID = 64
 MAX_NAME = 128
@@ -64,6 +64,8 @@ class Application:
     issuer itself.
     jwks, jwks_uri: its public keys for private_key_jwt, as a JWK set or where to fetch it.
     trusted_issuers: identity providers whose ID tokens start its sessions.
+    claims_hook: whether the deployment's own function adds claims to its sessions, one of
+    CLAIMS_HOOK; "" for no, "required" for none without.
     starts_sessions_for: client ids it may start sessions for, "*" for every application.
     introspects_any: it may introspect the tokens of other applications too.
     password_login: its users may sign in with e-mail address and password at POST /login.
@@ -84,6 +86,7 @@ class Application:
     grant_types: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     audience: tuple[str, ...] = ()
+    claims_hook: str = ""
     starts_sessions_for: frozenset[str] = frozenset()
     introspects_any: bool = False
     password_login: bool = False
@@ -144,6 +147,11 @@ class Application:
                 "audience",
                 all(_printable(value) for value in self.audience),
                 "an audience must be printable ASCII without space",
+            ),
+            Rule(
+                "claims_hook",
+                self.claims_hook in CLAIMS_HOOK,
+                "claims_hook must be optional, required or empty",
             ),
             Rule(
                 "starts_sessions_for",
@@ -283,6 +291,7 @@ def from_mapping(item: Mapping[str, Any]) -> Application:
         "grant_types": frozenset(read.texts("grant_types")),
         "scopes": frozenset(read.texts("scopes")),
         "audience": read.texts("audience"),
+        "claims_hook": read.text("claims_hook"),
         "starts_sessions_for": frozenset(read.texts("starts_sessions_for")),
         "introspects_any": read.flag("introspects_any"),
         "password_login": read.flag("password_login"),

@@ -15,6 +15,7 @@ from ratchet.attempts import Attempts
 from ratchet.email_address import InvalidEmail
 from ratchet.errors import Fault, InvalidGrant, InvalidRequest, Throttled, UnauthorizedClient
 from ratchet.events import Bus
+from ratchet.hook import Hook
 from ratchet.issue import SignIn, check_resources, granted_scopes, start_session
 from ratchet.password import MAX_LENGTH
 from ratchet.reasons import Reason
@@ -75,6 +76,7 @@ def login(
     store: SessionStore,
     signer: Signer,
     peppers: Peppers,
+    claims_hook: Hook | None,
     bus: Bus,
     now: int,
 ) -> Response:
@@ -121,6 +123,7 @@ def login(
         store=store,
         signer=signer,
         peppers=peppers,
+        claims_hook=claims_hook,
         now=now,
     )
     _refuse_overtaken(verifier, verified, response, application, store=store, bus=bus, now=now)
