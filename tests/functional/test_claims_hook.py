@@ -116,6 +116,11 @@ def test_claims_are_asked_for_once_and_are_in_every_token_of_the_session(
     assert not warnings(hooked)
 
 
+def test_a_sign_in_with_a_password_is_asked_about_too(hooked: Service) -> None:
+    answer = hooked.login()
+    assert (claims(answer)["sub"], claims(answer)["plan"]) == ("ada", "gold")
+
+
 def test_an_application_that_does_not_want_claims_is_not_asked_about(hooked: Service) -> None:
     hooked.calls.clear()
     assert "plan" not in claims(hooked.start("demo-browser"))

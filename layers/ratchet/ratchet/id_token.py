@@ -19,6 +19,7 @@ from ratchet.assertion import (
     verify_signature,
 )
 from ratchet.errors import Fault, UnauthorizedClient
+from ratchet.hook import Hook
 from ratchet.issue import MAX_ACR, SignIn, start_session
 from ratchet.proof import Proof
 from ratchet.provider_keys import ProviderKeys
@@ -45,6 +46,7 @@ def session_of_id_token(
     store: SessionStore,
     signer: Signer,
     peppers: Peppers,
+    claims_hook: Hook | None,
     now: int,
 ) -> Response:
     """A session of this application for the subject of an ID token of an issuer that it trusts.
@@ -83,6 +85,7 @@ def session_of_id_token(
         store=store,
         signer=signer,
         peppers=peppers,
+        claims_hook=claims_hook,
         now=now,
         proof=proof,
     )

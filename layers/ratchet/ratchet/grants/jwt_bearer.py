@@ -36,6 +36,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
             store=parts.store,
             signer=parts.signer,
             peppers=parts.peppers,
+            claims_hook=parts.claims_hook,
             now=now,
         )
     except RefusedAssertion as refused:
