@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,19 +25,26 @@ class PortTakenError(Exception):
 
 
 def serve(
-    template_path: Path, *, port: int, keep: bool, verbose: bool, issuer: str | None = None
+    template_path: Path,
+    *,
+    port: int,
+    keep: bool,
+    verbose: bool,
+    issuer: str | None = None,
+    parameters: Mapping[str, str] | None = None,
 ) -> None:
     """Serve the template on 127.0.0.1 until Ctrl-C or SIGTERM, then leave no process behind.
 
     Port 0 stands for any free one. With `keep` the state stays in `.ratchet/state` beside the
     template, for the next start with `keep`. `verbose` shows the functions' log lines here instead
-    of writing them to `.ratchet/functions.log`. `issuer` defaults to the address.
+    of writing them to `.ratchet/functions.log`. `issuer` defaults to the address, `parameters` of
+    the template to its defaults.
     Raises PortTakenError, AlreadyRunningError, and the errors of the parts before anything is
     served.
     """
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         stack.enter_context(_stop_signals())
-        _serve(stack, template_path.resolve(), port, keep, verbose, issuer)
+        _serve(stack, template_path.resolve(), port, keep, verbose, issuer, parameters or {})
         signal.pause()
 
 
@@ -48,6 +55,7 @@ def _serve(
     keep: bool,
     verbose: bool,
     issuer: str | None,
+    parameters: Mapping[str, str],
 ) -> None:
     # What `stack` holds is stopped in the reverse order of the lines below.
     parsed = template.load(template_path)
@@ -61,7 +69,7 @@ def _serve(
     emulator = stack.enter_context(Emulator(folder, folder / "state" if keep else None))
     environment = aws.environment(emulator.endpoint_url)
     aws.enter(environment)
-    environment |= provision(parsed, issuer=issuer or url)
+    environment |= provision(parsed, issuer=issuer or url, parameters=parameters)
     os.environ.update(environment)
 
     terminal = sys.stdout

@@ -38,6 +38,13 @@ def cli() -> None:
 @click.option("--verbose", is_flag=True, help="Show the functions' log lines here.")
 @click.option("--issuer", help="Issuer of the tokens, where a tunnel or TLS proxy stands in front.")
 @click.option(
+    "--parameter",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A parameter of the template, for example SigningBackend=kms. May be repeated.",
+)
+@click.option(
     "--template",
     "path",
     default="template.yaml",
@@ -45,10 +52,27 @@ def cli() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The SAM template to serve.",
 )
-def local_command(port: int, keep: bool, verbose: bool, issuer: str | None, path: Path) -> None:
+def local_command(
+    port: int,
+    keep: bool,
+    verbose: bool,
+    issuer: str | None,
+    parameters: tuple[str, ...],
+    path: Path,
+) -> None:
     """Serve the whole service on this machine until Ctrl-C."""
+    pairs = [text.partition("=") for text in parameters]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise click.UsageError("a parameter is given as NAME=VALUE")
     try:
-        local.serve(path, port=port, keep=keep, verbose=verbose, issuer=issuer)
+        local.serve(
+            path,
+            port=port,
+            keep=keep,
+            verbose=verbose,
+            issuer=issuer,
+            parameters={name: value for name, _, value in pairs},
+        )
     except local.PortTakenError:
         raise click.ClickException(
             f"port {port} on 127.0.0.1 is taken by another program, or not allowed."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import boto3
@@ -19,9 +20,12 @@ class ProvisionError(Exception):
     """CloudFormation refused the stack."""
 
 
-def provision(template: Template, *, issuer: str) -> dict[str, str]:
+def provision(
+    template: Template, *, issuer: str, parameters: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Create the stack, or bring one from a kept state up to date.
 
+    parameters: values of the template's parameters, where they differ from its defaults.
     Returns the environment variables of the functions, name to value. The AWS settings are those
     of this process. Raises ProvisionError with CloudFormation's reason.
     """
@@ -30,7 +34,10 @@ def provision(template: Template, *, issuer: str) -> dict[str, str]:
     arguments: dict[str, Any] = {
         "StackName": STACK,
         "TemplateBody": json.dumps(derived),
-        "Parameters": [{"ParameterKey": "Issuer", "ParameterValue": issuer}],
+        "Parameters": [
+            {"ParameterKey": name, "ParameterValue": value}
+            for name, value in {"Issuer": issuer, **(parameters or {})}.items()
+        ],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
     }
     try:

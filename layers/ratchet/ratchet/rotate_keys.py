@@ -116,6 +116,7 @@ def rotate(
         raise NotRotating("the secret has no such version")
     if CURRENT in labels:
         if step == "finishSecret":
+            versions.drop_pending(token)
             rotation.finish(versions.value())
         return
     if PENDING not in labels:
@@ -129,6 +130,8 @@ def rotate(
             described.published_at, longest_access_ttl_seconds=longest_access_ttl_seconds
         )
         if now < settles_at and rotation.promotes(current):
+            # A rotation that is left pending would be in the way of the next one.
+            versions.drop_pending(token)
             raise NotSettled(settles_at, now)
         versions.put(rotation.make(current, described.current or "", now), pending=token)
         return

@@ -84,6 +84,7 @@ class SecretVersions:
         self._client().update_secret_version_stage(
             SecretId=self.secret_id, VersionStage=CURRENT, MoveToVersionId=version, **move
         )
+        self.drop_pending(version)
 
     def drop_pending(self, version: str) -> None:
         """Takes the label of a rotation in progress away, which is what ends it."""
