@@ -32,6 +32,8 @@ class Journey:
 
     status = 200
     """What the request is answered in the end, once nothing fails."""
+    in_kms = False
+    """Whether the access tokens are signed in KMS."""
 
     def done(self, answer: Answer) -> bool:
         return answer.status == self.status
@@ -51,8 +53,10 @@ class Journey:
 class Refresh(Journey):
     """The whole point: whatever fails, one successor."""
 
-    def __init__(self, client_id: str = NATIVE, key: str | None = None) -> None:
-        self._client_id, self._key = client_id, key
+    def __init__(
+        self, client_id: str = NATIVE, key: str | None = None, *, in_kms: bool = False
+    ) -> None:
+        self._client_id, self._key, self.in_kms = client_id, key, in_kms
 
     def prepare(self, stage: Stage) -> None:
         stage.client_id, stage.key = self._client_id, self._key
@@ -78,6 +82,9 @@ class Refresh(Journey):
 
 class Start(Journey):
     """A sign-in. One whose answer was lost leaves a session behind that nobody has a token of."""
+
+    def __init__(self, *, in_kms: bool = False) -> None:
+        self.in_kms = in_kms
 
     def prepare(self, stage: Stage) -> None:
         pass
@@ -242,7 +249,9 @@ JOURNEYS: Mapping[str, tuple[Journey, tuple[str, ...]]] = {
     "refresh, key": (Refresh(STRICT, KEY), ("rotate",)),
     # Leeway 0 and no key: a lost answer is lost, except to the SDK, which repeats the very bytes.
     UNPROTECTED: (Refresh(STRICT), ("rotate",)),
+    "refresh, kms": (Refresh(in_kms=True), ("keys", "session", "sign", "rotate")),
     "start": (Start(), ("peppers", "keys", "application", "create")),
+    "start, kms": (Start(in_kms=True), ("sign", "create")),
     "revoke": (Revoke(), ("peppers", "application", "end", "publish", "settle")),
     "reuse": (Reuse(), ("rotate", "end", "publish", "settle")),
     "delete": (Delete(), ("keys", "session", "end", "publish", "settle")),

@@ -62,6 +62,8 @@ def step_of(target: str, body: Mapping[str, Any]) -> str:
         return "peppers" if "pepper" in body.get("SecretId", "").lower() else "keys"
     if service == "AWSEvents":
         return "publish"
+    if service == "TrentService":
+        return "sign" if operation == "Sign" else ""
     if operation == "GetItem":
         return "session" if "sid" in body["Key"] else "application"
     if operation == "PutItem":

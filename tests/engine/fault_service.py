@@ -10,9 +10,9 @@ import json
 import logging
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import boto3
@@ -21,6 +21,8 @@ from botocore.config import Config
 
 from ratchet import endpoint as edge
 from ratchet import events, wiring
+from ratchet.key_rotation import first_signing_keys
+from ratchet.kms_keys import KmsKeys
 from ratchet.parts import Parts
 from ratchet.session import Session
 from ratchet.session_item import from_item
@@ -40,6 +42,9 @@ NATIVE, STRICT = "demo-native", "demo-sensitive"
 ONE_TRY = Config(
     connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1, "mode": "standard"}
 )
+
+
+NOT_ASKED: Any = None
 
 
 class BrokenPromise(AssertionError):
@@ -65,8 +70,10 @@ class Answer:
 class Service:
     """The handlers, called as Lambda calls them; a container of theirs is cold or warm.
 
-    now: what their clock shows.
+    now: what their clock shows. in_kms: whether new containers sign in KMS or in memory.
     """
+
+    in_kms = False
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         described = template.load(ROOT / "template.yaml")
@@ -103,9 +110,27 @@ class Service:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(wiring, "boto3", SimpleNamespace(client=client))
             patch.setattr(wiring, "CONFIG", config)
-            parts = wiring.build(self._settings)
-        setattr(parts.bus, "_client", lambda: client("events", config=config))  # noqa: B010 - mypy lets no method be assigned
+            parts = wiring.build(self._kms_settings() if self.in_kms else self._settings)
+        # What is made at its first use only.
+        bus, signer = cast(Any, parts.bus), cast(Any, parts.signer)
+        bus._client = lambda: client("events", config=config)
+        signer._kms._client = lambda: client("kms", config=config)
         return parts
+
+    def _kms_settings(self) -> Settings:
+        """The same but for the signing keys, which the first one to ask makes in KMS."""
+        settings = replace(self._settings, signing_keys_secret="keys-in-kms")
+        secrets = self.clients("secretsmanager", ONE_TRY, None)
+        with contextlib.suppress(secrets.exceptions.ResourceNotFoundException):
+            secrets.describe_secret(SecretId=settings.signing_keys_secret)
+            return settings
+        client = self.clients("kms", ONE_TRY, None)
+        keys = KmsKeys(lambda: client, NOT_ASKED, settings.stack)
+        secrets.create_secret(
+            Name=settings.signing_keys_secret,
+            SecretString=first_signing_keys(lambda: keys.create("RS256", rsa_bits=2048)),
+        )
+        return settings
 
     def enter(self, parts: Parts) -> None:
         """From now on this container answers."""

@@ -119,6 +119,7 @@ class Bench:
 
     def stage(self, journey: Journey) -> Stage:
         self.service.now = START
+        self.service.in_kms = journey.in_kms
         self.service.enter(self.service.container())
         stage = Stage(self.service)
         journey.prepare(stage)

@@ -108,12 +108,14 @@ def _perform(service: Service, job: Job) -> tuple[Any, ...]:
     def after(**_: Any) -> None:
         reached("after", latest.step)
 
+    service.in_kms = JOURNEYS[job.journey][0].in_kms
     with service.running():
         parts = service.container()
         clients = [
             parts.store._client,
             parts.bus._client(),
             service.clients("secretsmanager", ONE_TRY, None),
+            service.clients("kms", ONE_TRY, None),
         ]
         for client in clients:
             client.meta.events.register("before-call", before)

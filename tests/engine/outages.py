@@ -16,6 +16,7 @@ from tests.engine.fault_steps import Bench
 OUTAGES = {
     "Secrets Manager": SECRETS_STEPS,
     "The signing keys": frozenset({"keys"}),
+    "KMS": frozenset({"sign"}),
     "DynamoDB": DYNAMODB,
 }
 OUTAGE_SECONDS = 600
@@ -79,6 +80,7 @@ def rehearse(bench: Bench, what: str, random: Random, users: int) -> Rehearsal:
     service, proxy = bench.service, bench.proxy
     steps = OUTAGES[what]
     service.now = START
+    service.in_kms = what == "KMS"
     fleet = [service.container(ONE_TRY, proxy) for _ in range(6)]
     rehearsal = Rehearsal(what, users)
     crowd = []

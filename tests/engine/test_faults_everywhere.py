@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ratchet import events, session_end
+from ratchet import events, session_end, signing
 from ratchet.errors import Fault, InvalidGrant
 from ratchet.reasons import Reason
 from ratchet.session import Session
@@ -157,10 +157,14 @@ def test_keys_that_are_first_asked_for_after_the_write_are_caught(
     """An outage between the write and the signature is one more lost answer."""
 
     def late(self: Any, now: int) -> Any:
-        def sign(claims: Any) -> Any:
-            return prepare(self, now)(claims)
+        class Sign:
+            remote = False
 
-        return sign
+            def __call__(self, claims: Any) -> Any:
+                return prepare(asked, now)(claims)
+
+        asked = self
+        return Sign()
 
     signer = type(on.service.container().signer)
     prepare = signer.prepare
@@ -168,6 +172,14 @@ def test_keys_that_are_first_asked_for_after_the_write_are_caught(
     random = Random(SEED)  # noqa: S311 - no secret
     with pytest.raises(BrokenPromise, match="signed out during the outage"):
         rehearse(on, "The signing keys", random, 24)
+
+
+def test_a_signature_of_kms_after_the_write_is_caught(
+    on: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing._InKms, "remote", False)
+    with pytest.raises(BrokenPromise, match="signed out during the outage"):
+        rehearse(on, "KMS", Random(SEED), 24)  # noqa: S311 - no secret
 
 
 def test_a_proxy_that_does_nothing_changes_nothing(environment: dict[str, str]) -> None:
