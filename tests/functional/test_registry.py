@@ -182,6 +182,19 @@ def test_what_must_not_be_written_is_refused(operator: Operator) -> None:
     assert operator("GET", "/shop")["version"] == 1
 
 
+def test_a_change_that_changes_nothing_is_not_written(operator: Operator) -> None:
+    operator("POST", body=SHOP)
+    patch = {"introspects_any": True, "policy": {"leeway_seconds": 5}}
+    for _ in range(2):
+        assert operator("PATCH", "/shop?mode=now", body=patch)["version"] == 2
+
+
+def test_what_is_public_cannot_become_confidential(operator: Operator) -> None:
+    operator("POST", body={**SHOP, "confidential": False, "grant_types": []})
+    answer = operator("PATCH", "/shop", body={"confidential": True})
+    assert "confidential cannot be changed; register another application" in answer["problems"]
+
+
 def test_rotating_a_secret_is_no_outage(service: Service, operator: Operator) -> None:
     old = operator("POST", body=SHOP)["client_secret"]
     rotated = operator("POST", "/shop/secrets", body={"keep_former_seconds": 3600})
@@ -351,11 +364,11 @@ def test_a_policy_is_found_also_where_another_clock_is_behind(
     service: Service, till: Operator
 ) -> None:
     """That instance takes the session for one that started before the change."""
-    numbers = {"idle_ttl_seconds": 7 * DAY, "absolute_ttl_seconds": 200 * DAY}
-    till("PATCH", "/till?mode=new-sessions", body={"policy": numbers})
-    later(service)
     longer = {"absolute_ttl_seconds": 200 * DAY + 120}
     till("PATCH", "/till?mode=new-sessions", body={"policy": longer})
+    later(service)
+    numbers = {"idle_ttl_seconds": 7 * DAY, "absolute_ttl_seconds": 200 * DAY}
+    till("PATCH", "/till?mode=new-sessions", body={"policy": numbers})
     later(service)
     first = service.start("till")
     service.now -= 30

@@ -244,8 +244,11 @@ def _write(
                 f"The application is at version {seen}, not {version}.", application=client_id
             )
         before = _stand_in(mapping)
-        written = {**make(mapping, before), "version": seen + 1}
-        after = _checked(written, problems, now)
+        made = make(mapping, before)
+        if made == mapping:
+            return Change(before=before, after=_checked(mapping, problems, now), written=mapping)
+        written = {**made, "version": seen + 1}
+        after = _checked(written, [*problems, *_fixed(mapping, made)], now)
         if dry_run or applications.replace(written, version=seen) or _ours(written, applications):
             return Change(before=before, after=after, written=written)
     raise Conflict("Others are changing this application; try again.", application=client_id)
@@ -277,6 +280,14 @@ def _stand_in(mapping: Mapping[str, Any]) -> Application:
     except InvalidApplication:
         sound = {"client_id": mapping["client_id"], "confidential": False}
         return from_mapping({**sound, "policy": {"preset": "browser"}})
+
+
+def _fixed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Clients are built for the one or the other: what has a secret cannot become public."""
+    was = before.get("confidential")
+    if isinstance(was, bool) and after.get("confidential") is not was:
+        return ["confidential cannot be changed; register another application"]
+    return []
 
 
 def _not_writable(mapping: Mapping[str, Any]) -> list[str]:
