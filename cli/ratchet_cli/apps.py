@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,7 +12,7 @@ import click
 
 from ratchet_cli import apps_text
 from ratchet_cli.duration import Duration
-from ratchet_cli.target import Target, target_options
+from ratchet_cli.target import Target, target_options, working
 
 if TYPE_CHECKING:
     from ratchet.parts import Parts
@@ -116,7 +113,7 @@ def create_command(
     description.setdefault("grant_types", ["client_credentials" if machine else "refresh_token"])
     confidential = machine if confidential is None else confidential
     description |= {"client_id": client_id, "confidential": confidential}
-    with _working(target) as parts:
+    with working(target) as parts:
         from ratchet import registration
 
         now = _now()
@@ -131,7 +128,7 @@ def create_command(
 @target_options
 def list_command(target: Target, as_json: bool) -> None:
     """List all applications."""
-    with _working(target) as parts:
+    with working(target) as parts:
         from ratchet import registration
 
         views = [registration.view(written, _now()) for written in _all(parts)]
@@ -145,7 +142,7 @@ def list_command(target: Target, as_json: bool) -> None:
 @target_options
 def show_command(target: Target, client_id: str, as_json: bool) -> None:
     """Show one application, with every number of its policy."""
-    with _working(target) as parts:
+    with working(target) as parts:
         from ratchet import registration
 
         written = registration.show(client_id, applications=parts.applications)
@@ -204,7 +201,7 @@ def update_command(
         patch["sessions_valid_after"] = _instant(end_sessions_before, now)
     if not patch and mode != "now":
         raise click.UsageError("nothing to change; see --help")
-    with _working(target) as parts:
+    with working(target) as parts:
         changes = _update(parts, client_id, patch, mode, version, now, dry_run)
         sessions = _sessions(parts, changes, mode, now, dry_run)
     _tell_all(changes, sessions, now, single=client_id, as_json=as_json, dry_run=dry_run)
@@ -220,7 +217,7 @@ def delete_command(target: Target, client_id: str, force: bool, as_json: bool) -
 
     With --force it is disabled, and its sessions are ended with the reason application_disabled.
     """
-    with _working(target) as parts:
+    with working(target) as parts:
         from ratchet import live_sessions, registration
 
         now, applications = _now(), parts.applications
@@ -268,7 +265,7 @@ def rotate_secret_command(
     out while you roll the new one out.
     """
     now = _now()
-    with _working(target) as parts:
+    with working(target) as parts:
         from ratchet import registration
 
         applications = parts.applications
@@ -331,30 +328,6 @@ def _sessions(
         total.ended += done.ended
         total.shortened += done.shortened
     return total.to_dict()
-
-
-@contextlib.contextmanager
-def _working(target: Target) -> Iterator[Parts]:
-    """The adapters of the stack. Refusals and faults become messages for a person.
-
-    What the core logs goes to standard error: standard output is for the result.
-    """
-    # A metric is a line that only CloudWatch reads.
-    os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"
-    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
-    with contextlib.redirect_stdout(sys.stderr):
-        from ratchet import wiring
-        from ratchet.errors import Fault, InvalidDescription, OAuthError
-
-        try:
-            yield wiring.build(target.settings())
-        except InvalidDescription as invalid:
-            listed = "".join(f"\n  - {problem}" for problem in invalid.problems)
-            raise click.ClickException(f"nothing was changed:{listed}") from None
-        except OAuthError as error:
-            raise click.ClickException(error.description) from None
-        except Fault as fault:
-            raise click.ClickException(f"{fault}; try again") from None
 
 
 def _patch(described: dict[str, Any]) -> dict[str, Any]:

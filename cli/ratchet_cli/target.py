@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ratchet_cli import aws, running
 
 if TYPE_CHECKING:
+    from ratchet.parts import Parts
     from ratchet.settings import Settings
 
 
@@ -50,6 +53,32 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+@contextlib.contextmanager
+def working(target: Target) -> Iterator[Parts]:
+    """The adapters of the stack. Refusals and faults become messages for a person.
+
+    What the core logs goes to standard error: standard output is for the result.
+    """
+    # A metric is a line that only CloudWatch reads.
+    os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"
+    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
+    with contextlib.redirect_stdout(sys.stderr):
+        from ratchet import wiring
+        from ratchet.errors import Fault, InvalidDescription, OAuthError
+
+        try:
+            yield wiring.build(target.settings())
+        except InvalidDescription as invalid:
+            listed = "".join(f"\n  - {problem}" for problem in invalid.problems)
+            raise click.ClickException(f"nothing was changed:{listed}") from None
+        except OAuthError as error:
+            raise click.ClickException(error.description) from None
+        except Fault as fault:
+            raise click.ClickException(f"{fault}; try again") from None
+        except (ClientError, BotoCoreError) as error:
+            raise click.ClickException(_explained(error)) from error
+
+
 def running_here() -> running.Running:
     """The local stack of this tree. Raises ClickException when none runs."""
     found = running.find(Path.cwd())
@@ -74,8 +103,7 @@ def _deployed(stack: str) -> Target:
             FunctionName=resource["PhysicalResourceId"]
         )
     except (ClientError, BotoCoreError) as error:
-        hint = "Is AWS_REGION or AWS_PROFILE set? " if isinstance(error, BotoCoreError) else ""
-        raise click.ClickException(f"{hint}{error}") from error
+        raise click.ClickException(_explained(error)) from error
     variables = {
         name: value
         for name, value in function["Environment"]["Variables"].items()
@@ -83,3 +111,8 @@ def _deployed(stack: str) -> Target:
     }
     os.environ.update(variables)
     return Target(name=stack, environment=variables)
+
+
+def _explained(error: Exception) -> str:
+    hint = "Is AWS_REGION or AWS_PROFILE set? " if isinstance(error, BotoCoreError) else ""
+    return f"{hint}{error}"
