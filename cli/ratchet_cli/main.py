@@ -18,6 +18,7 @@ from ratchet_cli.keys import keys_group
 from ratchet_cli.provision import ProvisionError
 from ratchet_cli.target import running_here
 from ratchet_cli.template import TemplateError
+from ratchet_cli.users import users_group
 
 
 @click.group()
@@ -125,3 +126,4 @@ def sweep() -> None:
 
 cli.add_command(apps_group)
 cli.add_command(keys_group)
+cli.add_command(users_group)

@@ -104,12 +104,12 @@ def login(
                 source_ip=source_ip,
             )
         )
+        # No user may pass for an application (RFC 9700 section 4.15.1).
+        if applications.get(verified.sign_in.sub, now) is not None:
+            raise Fault("verifier: sub is the id of an application")
     except (InvalidGrant, Fault) as error:
         error.log |= about
         raise
-    # No user may pass for an application (RFC 9700 section 4.15.1).
-    if applications.get(verified.sign_in.sub, now) is not None:
-        raise Fault("verifier: sub is the id of an application")
     response = start_session(
         replace(
             verified.sign_in,

@@ -1,0 +1,247 @@
+"""`ratchet users`: who signs in with an e-mail address and a password."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ratchet_cli.target import Target, target_options
+
+if TYPE_CHECKING:
+    from ratchet.parts import Parts
+    from ratchet.reasons import Reason
+    from ratchet.users import User
+
+INDEX_SECONDS = 2.0
+"""How long a new session may be missing in the list of its subject."""
+
+
+@click.group("users")
+def users_group() -> None:
+    """Look after the people who sign in with e-mail address and password."""
+
+
+def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+@users_group.command("add")
+@click.argument("email")
+@click.option("--sub", help="The subject of the access tokens; random if left out.")
+@_json_option
+@target_options
+def add_command(target: Target, email: str, sub: str | None, as_json: bool) -> None:
+    """Add a user.
+
+    The password is asked for; without a terminal it is the first line of standard input.
+    """
+    with _working(target) as parts:
+        from ratchet.users import User
+
+        address, now = _address(email), _now()
+        subject = _subject(sub, parts, now)
+        user = User(
+            email=address,
+            sub=subject,
+            password_hash=_new_password_hash(address),
+            created_at=now,
+            password_changed_at=now,
+        )
+        parts.users.add(user)
+    _print(user, as_json)
+
+
+@users_group.command("list")
+@_json_option
+@target_options
+def list_command(target: Target, as_json: bool) -> None:
+    """List all users, by address."""
+    with _working(target) as parts:
+        found = sorted(parts.users.all(), key=lambda user: user.email)
+    if as_json:
+        click.echo(json.dumps({"users": [_view(user) for user in found]}, indent=2))
+        return
+    for user in found:
+        note = "" if user.disabled_at is None else "  disabled"
+        click.echo(f"{user.email}  {user.sub}{note}")
+
+
+@users_group.command("show")
+@click.argument("user")
+@_json_option
+@target_options
+def show_command(target: Target, user: str, as_json: bool) -> None:
+    """Show the user with this address or subject."""
+    with _working(target) as parts:
+        found = _find(user, parts)
+    _print(found, as_json)
+
+
+@users_group.command("disable")
+@click.argument("user")
+@_json_option
+@target_options
+def disable_command(target: Target, user: str, as_json: bool) -> None:
+    """Lock a user out, and end all sessions that the user has.
+
+    Interrupted? Run it again. USER is an address or a subject.
+    """
+    with _working(target) as parts:
+        from ratchet.reasons import Reason
+
+        found = _known(parts.users.disable(_find(user, parts).email, _now()))
+        ended = _end_sessions(found, Reason.USER_DISABLED, parts)
+    _print(found, as_json, ended)
+
+
+@users_group.command("enable")
+@click.argument("user")
+@_json_option
+@target_options
+def enable_command(target: Target, user: str, as_json: bool) -> None:
+    """Let a disabled user sign in again. Sessions that were ended stay over."""
+    with _working(target) as parts:
+        found = _known(parts.users.enable(_find(user, parts).email))
+    _print(found, as_json)
+
+
+@users_group.command("set-password")
+@click.argument("user")
+@_json_option
+@target_options
+def set_password_command(target: Target, user: str, as_json: bool) -> None:
+    """Give a user another password, and end all sessions that the user has.
+
+    The password is asked for; without a terminal it is the first line of standard input.
+    Interrupted? Run it again. USER is an address or a subject.
+    """
+    with _working(target) as parts:
+        from ratchet.reasons import Reason
+
+        email = _find(user, parts).email
+        found = _known(parts.users.set_password(email, _new_password_hash(email), _now()))
+        ended = _end_sessions(found, Reason.PASSWORD_CHANGED, parts)
+    _print(found, as_json, ended)
+
+
+@contextlib.contextmanager
+def _working(target: Target) -> Iterator[Parts]:
+    """The adapters of the stack; what goes wrong becomes one line for a person.
+
+    What the core logs goes to standard error: standard output is for the result.
+    """
+    # A metric is a line that only CloudWatch reads.
+    os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"
+    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
+    with contextlib.redirect_stdout(sys.stderr):
+        from ratchet import wiring
+        from ratchet.email_address import InvalidEmail
+        from ratchet.errors import Fault, InvalidRequest
+        from ratchet.password import InvalidPassword
+        from ratchet.users import UserExistsError
+
+        try:
+            yield wiring.build(target.settings())
+        except InvalidEmail as invalid:
+            raise click.ClickException(f"this is not an e-mail address: {invalid}") from None
+        except InvalidPassword as invalid:
+            raise click.ClickException(f"this cannot be a password: {invalid}") from None
+        except InvalidRequest as invalid:
+            raise click.ClickException(invalid.description) from None
+        except UserExistsError as taken:
+            raise click.ClickException(f"nothing was added: {taken}") from None
+        except Fault as fault:
+            raise click.ClickException(f"{fault}; try again") from None
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _address(text: str) -> str:
+    from ratchet.email_address import normalise
+
+    return normalise(text)
+
+
+def _subject(sub: str | None, parts: Parts, now: int) -> str:
+    """A subject that a session may have and that is no application's id."""
+    from ratchet.issue import SignIn
+
+    if sub is None:
+        return secrets.token_urlsafe(16)
+    if parts.applications.get(SignIn(sub=sub).sub, now) is not None:
+        raise click.ClickException("the subject is the id of an application")
+    return sub
+
+
+def _find(text: str, parts: Parts) -> User:
+    """By subject first: one may look like an address, but no address like a random subject."""
+    found = parts.users.of_subject(text)
+    return _known(found or (parts.users.get(_address(text)) if "@" in text else None))
+
+
+def _known(user: User | None) -> User:
+    if user is None:
+        raise click.ClickException("there is no such user")
+    return user
+
+
+def _new_password_hash(email: str) -> str:
+    from ratchet.password import hash_new
+
+    if sys.stdin.isatty():
+        typed = str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    else:
+        typed = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    return hash_new(typed, email=email)
+
+
+def _end_sessions(user: User, reason: Reason, parts: Parts) -> int:
+    """Ends what the list shows, and looks again once it shows everything."""
+    from ratchet.sign_out import sign_out
+
+    ended = 0
+    for pause in (0.0, INDEX_SECONDS):
+        time.sleep(pause)
+        ended += sign_out(
+            user.sub,
+            reason=reason,
+            applications=parts.applications,
+            store=parts.store,
+            bus=parts.bus,
+            now=_now(),
+        )
+    return ended
+
+
+def _view(user: User) -> dict[str, Any]:
+    return {
+        "email": user.email,
+        "sub": user.sub,
+        "created_at": user.created_at,
+        "password_changed_at": user.password_changed_at,
+        "disabled_at": user.disabled_at,
+    }
+
+
+def _print(user: User, as_json: bool, ended: int | None = None) -> None:
+    view = _view(user) | ({} if ended is None else {"sessions_ended": ended})
+    if as_json:
+        click.echo(json.dumps(view, indent=2))
+        return
+    for name, value in view.items():
+        if value is not None:
+            shown = (
+                datetime.fromtimestamp(value, UTC).isoformat() if name.endswith("_at") else value
+            )
+            click.echo(f"{name:<20} {shown}")
