@@ -8,7 +8,8 @@ BIN = $(VENV)/bin
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
-	@echo '                   PORT=9000 another port; KEEP=1 keep the state; VERBOSE=1 show the log lines'
+	@echo '                   PORT=9000 another port; KEEP=1 keep the state; VERBOSE=1 show the log lines;'
+	@echo '                   CLAIMS=claims.py a function of yours that adds claims'
 	@echo 'make test          run the tests; ARGS="-k refresh -x" goes to pytest'
 	@echo 'make races         race for the same session from 8 processes; ROUNDS=3000 SEED='
 	@echo 'make engine        the store and rotation suites and the races on another DynamoDB; ENDPOINT=http://...'
@@ -26,7 +27,7 @@ help:
 	@echo 'They set up $(VENV) when needed. PYTHON=... chooses the interpreter, VENV=... another place.'
 
 run: setup
-	@exec $(BIN)/ratchet local --port $(PORT) $(if $(filter-out 0,$(KEEP)),--keep) $(if $(filter-out 0,$(VERBOSE)),--verbose)
+	@exec $(BIN)/ratchet local --port $(PORT) $(if $(filter-out 0,$(KEEP)),--keep) $(if $(filter-out 0,$(VERBOSE)),--verbose) $(if $(CLAIMS),--parameter 'ClaimsFunction=$(CLAIMS)')
 
 test: setup
 	@$(BIN)/pytest $(ARGS)

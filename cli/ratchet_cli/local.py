@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from ratchet_cli import aws, gateway, running, schedule, template
+from ratchet_cli import aws, gateway, lambda_function, running, schedule, template
 from ratchet_cli.banner import banner
 from ratchet_cli.emulator import Emulator
 from ratchet_cli.functions import Functions
@@ -38,7 +38,8 @@ def serve(
     Port 0 stands for any free one. With `keep` the state stays in `.ratchet/state` beside the
     template, for the next start with `keep`. `verbose` shows the functions' log lines here instead
     of writing them to `.ratchet/functions.log`. `issuer` defaults to the address, `parameters` of
-    the template to its defaults.
+    the template to its defaults; a value that is a Python file stands for the ARN of a Lambda
+    function that runs it.
     Raises PortTakenError, AlreadyRunningError, and the errors of the parts before anything is
     served.
     """
@@ -69,7 +70,11 @@ def _serve(
     emulator = stack.enter_context(Emulator(folder, folder / "state" if keep else None))
     environment = aws.environment(emulator.endpoint_url)
     aws.enter(environment)
-    environment |= provision(parsed, issuer=issuer or url, parameters=parameters)
+    values = {
+        name: lambda_function.deploy(Path(value), name) if value.endswith(".py") else value
+        for name, value in parameters.items()
+    }
+    environment |= provision(parsed, issuer=issuer or url, parameters=values)
     os.environ.update(environment)
 
     terminal = sys.stdout

@@ -43,7 +43,8 @@ def cli() -> None:
     "parameters",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A parameter of the template, for example SigningBackend=kms. May be repeated.",
+    help="A parameter of the template, for example SigningBackend=kms. May be repeated."
+    " ClaimsFunction=claims.py runs a file as that function.",
 )
 @click.option(
     "--template",

@@ -81,14 +81,16 @@ def seed(environment: Mapping[str, str]) -> None:
     for client_id, described in APPLICATIONS.items():
         preset = described["preset"]
         secret = SECRETS.get(client_id)
+        grant_types, wanted = described["grant_types"], settings.claims_function
         application = Application(
             client_id=client_id,
             name=f"Demo: {preset}",
             confidential=secret is not None,
             secret_hashes=(hash_secret(secret),) if secret else (),
-            grant_types=frozenset(described["grant_types"]),
+            grant_types=frozenset(grant_types),
             scopes=frozenset(described["scopes"]),
             starts_sessions_for=frozenset(described.get("starts_sessions_for", ())),
+            claims_hook="optional" if wanted and "refresh_token" in grant_types else "",
             introspects_any=described.get("introspects_any", False),
             password_login=described.get("password_login", False),
             policy=PRESETS[preset],

@@ -1,29 +1,23 @@
 """Lambda functions of a deployment's own, run by the emulator: real code behind the real API."""
 
 import contextlib
-import io
-import zipfile
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
+
+from ratchet_cli.lambda_function import deploy
 
 
 @contextlib.contextmanager
 def deployed(source: str, name: str = "claims") -> Iterator[str]:
     """The ARN of a Python function with this source, whose handler is called `handler`."""
-    client = boto3.client("lambda")
-    package = io.BytesIO()
-    with zipfile.ZipFile(package, "w") as archive:
-        archive.writestr("app.py", source)
-    made = client.create_function(
-        FunctionName=name,
-        Runtime="python3.13",
-        Role="arn:aws:iam::000000000000:role/hook",
-        Handler="app.handler",
-        Code={"ZipFile": package.getvalue()},
-        Timeout=10,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "app.py"
+        path.write_text(source, encoding="utf-8")
+        arn = deploy(path, name)
     try:
-        yield made["FunctionArn"]
+        yield arn
     finally:
-        client.delete_function(FunctionName=name)
+        boto3.client("lambda").delete_function(FunctionName=name)
