@@ -30,6 +30,7 @@ APPLICATIONS: dict[str, dict[str, Any]] = {
         "grant_types": {"refresh_token"},
         "scopes": SCOPES,
         "password_login": True,
+        "dpop": "optional",
     },
     "demo-sensitive": {"preset": "sensitive", "grant_types": {"refresh_token"}, "scopes": SCOPES},
     "demo-backend": {
@@ -43,6 +44,7 @@ APPLICATIONS: dict[str, dict[str, Any]] = {
         "preset": "machine",
         "grant_types": {"client_credentials"},
         "scopes": {"reports:read", "reports:write"},
+        "dpop": "optional",
     },
     "demo-operator": {
         "preset": "machine",
@@ -93,6 +95,7 @@ def seed(environment: Mapping[str, str]) -> None:
             claims_hook="optional" if wanted and "refresh_token" in grant_types else "",
             introspects_any=described.get("introspects_any", False),
             password_login=described.get("password_login", False),
+            dpop=described.get("dpop", "off"),
             policy=PRESETS[preset],
         )
         applications.put(application, {"preset": preset})

@@ -1,21 +1,10 @@
 """/applications: an operator registers applications and changes them."""
 
-from ratchet import endpoint, registry, sessions, wiring
+from ratchet import endpoint, registry, wiring
 from ratchet.parts import Parts
+from ratchet.protected_resource import authorize
 from ratchet.request import Request
 from ratchet.response import Response
-from ratchet.sessions import Caller
-
-
-def authorize(request: Request, parts: Parts, now: int) -> Caller:
-    return sessions.authorize(
-        request.bearer(),
-        issuer=request.issuer,
-        applications=parts.applications,
-        store=parts.store,
-        signer=parts.signer,
-        now=now,
-    )
 
 
 def list_applications(request: Request, parts: Parts, now: int) -> Response:
@@ -78,4 +67,5 @@ handler = endpoint.handler(
         "DELETE /applications/{client_id}/secrets": drop_former_secret,
     },
     wiring.parts,
+    nonces=True,
 )

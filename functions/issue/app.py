@@ -31,5 +31,8 @@ def sessions(request: Request, parts: Parts, now: int) -> Response:
 
 
 handler = endpoint.handler(
-    "issue", {"POST /oauth/token": grants.respond, "POST /sessions": sessions}, wiring.parts
+    "issue",
+    {"POST /oauth/token": grants.respond, "POST /sessions": sessions},
+    wiring.parts,
+    nonces=True,
 )

@@ -1,6 +1,6 @@
 """POST /login: a sign-in with e-mail address and password."""
 
-from ratchet import endpoint, wiring
+from ratchet import dpop, endpoint, wiring
 from ratchet.client_authentication import authenticate
 from ratchet.login import LoginRequest, login
 from ratchet.parts import Parts
@@ -21,6 +21,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     return login(
         asked,
         application,
+        proof=dpop.proof(request, peppers=parts.peppers, now=now),
         source_ip=request.source_ip,
         verifier=parts.verifier(),
         attempts=parts.attempts,
@@ -35,4 +36,4 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     )
 
 
-handler = endpoint.handler("login", {"POST /login": respond}, wiring.parts)
+handler = endpoint.handler("login", {"POST /login": respond}, wiring.parts, nonces=True)

@@ -3,4 +3,6 @@
 from ratchet import endpoint, wiring
 from ratchet.grants import refresh_token
 
-handler = endpoint.handler("refresh", {"POST /oauth/refresh": refresh_token.respond}, wiring.parts)
+handler = endpoint.handler(
+    "refresh", {"POST /oauth/refresh": refresh_token.respond}, wiring.parts, nonces=True
+)

@@ -2,20 +2,9 @@
 
 from ratchet import endpoint, sessions, wiring
 from ratchet.parts import Parts
+from ratchet.protected_resource import authorize
 from ratchet.request import Request
 from ratchet.response import Response
-from ratchet.sessions import Caller
-
-
-def authorize(request: Request, parts: Parts, now: int) -> Caller:
-    return sessions.authorize(
-        request.bearer(),
-        issuer=request.issuer,
-        applications=parts.applications,
-        store=parts.store,
-        signer=parts.signer,
-        now=now,
-    )
 
 
 def list_sessions(request: Request, parts: Parts, now: int) -> Response:
@@ -74,4 +63,5 @@ handler = endpoint.handler(
     },
     wiring.parts,
     elsewhere=["POST /sessions"],
+    nonces=True,
 )

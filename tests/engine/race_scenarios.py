@@ -178,6 +178,7 @@ def present(token: str, raced: Raced, now: int, parts: Parts) -> str:
     answer = refresh(
         refresh_token.parse(token, peppers=parts.peppers, now=now),
         raced.application,
+        proof=None,
         scopes=frozenset(),
         resources=frozenset(),
         idempotency_key=None,

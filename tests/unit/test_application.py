@@ -53,6 +53,7 @@ def test_an_application_is_read_back_as_it_was_written() -> None:
         audience=("https://api.example",),
         starts_sessions_for=frozenset({"*"}),
         introspects_any=True,
+        dpop="required",
         policy=Policy.from_mapping(written),
         sessions_valid_after=1,
         disabled_at=2,
@@ -126,6 +127,7 @@ def test_what_is_required_is_asked_for(missing: str) -> None:
         ({"disabled_at": 2**32}, "disabled_at must be an instant in whole epoch seconds"),
         ({"disabled_at": True}, "disabled_at must be an instant in whole epoch seconds"),
         ({"version": -1}, "version must be a whole number, 0 or more"),
+        ({"dpop": "yes"}, "dpop must be one of off, optional, required"),
         ({"introspects_any": 1}, "introspects_any must be true or false"),
         (
             {"secret_hashes": ["A" * 64]},

@@ -19,6 +19,7 @@ from ratchet.errors import (
     InsufficientScope,
     InvalidClient,
     InvalidDescription,
+    InvalidDPoPProof,
     InvalidGrant,
     InvalidRequest,
     InvalidScope,
@@ -28,11 +29,14 @@ from ratchet.errors import (
     MethodNotAllowed,
     MissingToken,
     OAuthError,
+    RefusedProof,
+    ResourceError,
     SessionNotFound,
     TemporarilyUnavailable,
     Throttled,
     UnauthorizedClient,
     UnsupportedGrantType,
+    UseDPoPNonce,
 )
 from ratchet.parts import Parts
 from ratchet.reasons import Reason, Retry
@@ -59,6 +63,11 @@ EXAMPLES: list[OAuthError] = [
     InvalidToken(DETAIL),
     *(InvalidToken(DETAIL, reason=reason) for reason in Reason),
     ExpiredToken(DETAIL),
+    InvalidDPoPProof(DETAIL),
+    UseDPoPNonce("a-nonce", DETAIL),
+    ResourceError(DETAIL),
+    RefusedProof(InvalidDPoPProof(DETAIL)),
+    RefusedProof(UseDPoPNonce("a-nonce", DETAIL)),
     MissingToken(DETAIL),
     InsufficientScope("sessions:read"),
     SessionNotFound(DETAIL),
@@ -114,6 +123,7 @@ def test_the_reasons_are_those_of_the_design() -> None:
         *("policy_cutoff", "session_unknown", "wrong_client", "throttled", "unavailable"),
         # of sign-ins with a password
         *("wrong_credentials", "user_disabled", "password_changed"),
+        "wrong_key",
     }
 
 

@@ -53,16 +53,23 @@ def spelled(raw: bytes) -> str:
 
 @given(
     session_bytes=st.binary(min_size=16, max_size=16),
-    generation=st.integers(0, 2**32 - 1),
+    bound=st.booleans(),
+    generation=st.integers(0, 2**31 - 1),
     idle_deadline_at=st.integers(NOW + 1, 2**32 - 1),
     after=st.integers(0, 2**31),
 )
 def test_a_minted_token_parses_to_itself(
-    peppers: Peppers, session_bytes: bytes, generation: int, idle_deadline_at: int, after: int
+    peppers: Peppers,
+    session_bytes: bytes,
+    bound: bool,
+    generation: int,
+    idle_deadline_at: int,
+    after: int,
 ) -> None:
     token = mint(
         peppers,
         session_bytes=session_bytes,
+        bound=bound,
         generation=generation,
         idle_deadline_at=idle_deadline_at,
         absolute_deadline_at=min(idle_deadline_at + after, 2**32 - 1),
@@ -217,6 +224,7 @@ def test_a_mutated_token_is_refused_and_raises_nothing_else(
     [
         {"session_bytes": bytes(16)},
         {"generation": 8},
+        {"bound": True},
         {"idle_deadline_at": NOW + 15 * DAY},
         {"absolute_deadline_at": NOW + 181 * DAY},
         {"secret": bytes(32)},
@@ -305,6 +313,7 @@ def test_the_hash_changes_with_every_field(peppers: Peppers) -> None:
     changed: dict[str, Any] = {
         "pepper_id": 1,
         "session_bytes": bytes(16),
+        "bound": True,
         "generation": 8,
         "idle_deadline_at": NOW,
         "absolute_deadline_at": NOW,

@@ -35,10 +35,12 @@ def session_claims(
     resources: frozenset[str],
     issuer: str,
     now: int,
+    jkt: str | None = None,
 ) -> dict[str, Any]:
     """Claims of an access token that belongs to a session; it never outlives the session.
 
     resources: what this one is for, none for all that the session's tokens may be for.
+    jkt: of the key to bind it to where the session itself is bound to none.
     """
     audience = resources or audience_of(session, application, issuer)
     expires_at = min(now + application.policy.access_ttl_seconds, session.absolute_deadline_at)
@@ -48,6 +50,7 @@ def session_claims(
         "exp": expires_at,
         "sid": session.sid,
         **authentication(session),
+        **confirmation(session.jkt or jkt),
     }
 
 
@@ -79,6 +82,7 @@ def client_claims(
     resources: frozenset[str],
     issuer: str,
     now: int,
+    jkt: str | None = None,
 ) -> dict[str, Any]:
     """Claims of an access token that an application gets for itself: sub is the client id.
 
@@ -86,7 +90,24 @@ def client_claims(
     """
     audience = resources or application.allowed_resources(issuer)
     claims = _claims(application, application.client_id, scopes, audience, issuer, now)
-    return {**claims, "exp": now + application.policy.access_ttl_seconds}
+    expires_at = now + application.policy.access_ttl_seconds
+    return {**claims, "exp": expires_at, **confirmation(jkt)}
+
+
+def confirmation(jkt: str | None) -> dict[str, Any]:
+    """The claim that binds a token to a key (RFC 9449 section 6.1), none without one."""
+    return {} if jkt is None else {"cnf": {"jkt": jkt}}
+
+
+def bound_to(claims: Mapping[str, Any]) -> str | None:
+    """The thumbprint of the key that a verified token is bound to."""
+    jkt: str | None = claims.get("cnf", {}).get("jkt")
+    return jkt
+
+
+def token_type(claims: Mapping[str, Any]) -> str:
+    """RFC 9449 section 5: "DPoP" tells the client that the token is bound."""
+    return "Bearer" if bound_to(claims) is None else "DPoP"
 
 
 def _claims(

@@ -19,6 +19,8 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name, no secret
 GRANT_TYPES = frozenset({"client_credentials", "refresh_token", JWT_BEARER, TOKEN_EXCHANGE})
 CLAIMS_HOOK = ("", "optional", "required")
+DPOP = ("off", "optional", "required")
+
 
 MAX_CLIENT_ID = 64
 MAX_NAME = 128
@@ -69,6 +71,7 @@ class Application:
     starts_sessions_for: client ids it may start sessions for, "*" for every application.
     introspects_any: it may introspect the tokens of other applications too.
     password_login: its users may sign in with e-mail address and password at POST /login.
+    dpop: whether what it is given is bound to a key it proves to have (RFC 9449, docs/dpop.md).
     sessions_valid_after: sessions that started earlier are over (epoch seconds).
     former_policies: those that older sessions keep, oldest first.
     longest_absolute_ttl_seconds: no session of it started with more; 0: with more than it has now.
@@ -90,6 +93,7 @@ class Application:
     starts_sessions_for: frozenset[str] = frozenset()
     introspects_any: bool = False
     password_login: bool = False
+    dpop: str = "off"
     policy: Policy
     sessions_valid_after: int = 0
     disabled_at: int | None = None
@@ -172,6 +176,7 @@ class Application:
                 not self.password_login or "refresh_token" in self.grant_types,
                 "password_login starts sessions, so it needs the grant type refresh_token",
             ),
+            Rule("dpop", self.dpop in DPOP, f"dpop must be one of {', '.join(DPOP)}"),
         ]
 
     def _keys_rules(self) -> list[Rule]:
@@ -295,6 +300,7 @@ def from_mapping(item: Mapping[str, Any]) -> Application:
         "starts_sessions_for": frozenset(read.texts("starts_sessions_for")),
         "introspects_any": read.flag("introspects_any"),
         "password_login": read.flag("password_login"),
+        "dpop": read.text("dpop", "off"),
         "policy": _policy(read),
         "sessions_valid_after": read.instant("sessions_valid_after") or 0,
         "disabled_at": read.instant("disabled_at"),

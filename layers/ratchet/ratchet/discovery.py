@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet import client_authentication, jwk_set
+from ratchet.errors import DPOP_ALGORITHMS
 from ratchet.keys import SigningKeys
 from ratchet.response import Response
 
@@ -41,6 +42,7 @@ def metadata(*, issuer: str, grant_types: list[str], keys: SigningKeys) -> Respo
         "id_token_signing_alg_values_supported": sorted(
             {key.algorithm for key in keys.published()}
         ),
+        "dpop_signing_alg_values_supported": list(DPOP_ALGORITHMS),
     }
     return Response(body=body, headers=CACHEABLE)
 

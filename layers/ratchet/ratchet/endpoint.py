@@ -2,10 +2,18 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ratchet import events
-from ratchet.errors import Fault, MethodNotAllowed, OAuthError, TemporarilyUnavailable
+from ratchet import dpop, events
+from ratchet.errors import (
+    DPOP_NONCE,
+    Fault,
+    MethodNotAllowed,
+    OAuthError,
+    ResourceError,
+    TemporarilyUnavailable,
+)
 from ratchet.parts import Parts, Respond
 from ratchet.request import Request
 from ratchet.response import NO_STORE, Response
@@ -24,12 +32,16 @@ def handler(
     parts: Callable[[], Parts],
     *,
     elsewhere: Sequence[str] = (),
+    nonces: bool = False,
 ) -> Handler:
     """A Lambda handler for payload format 2.0.
 
     routes: by method and path as template.yaml writes it, `"GET /sessions/{sid}"`.
     elsewhere: routes on the same paths that another function answers, for the header Allow.
+    nonces: the answer to a request with a DPoP proof has the nonce for the next (RFC 9449 8.2).
     """
+    if nonces:
+        routes = {route: _renewing_nonce(respond) for route, respond in routes.items()}
     allowed: dict[str, list[str]] = {}
     for route in (*elsewhere, *routes):
         method, path = route.split(" ")
@@ -52,6 +64,17 @@ def handler(
     return handle
 
 
+def _renewing_nonce(respond: Respond) -> Respond:
+    def renewed(request: Request, parts: Parts, now: int) -> Response:
+        response = respond(request, parts, now)
+        if "dpop" not in request.headers:
+            return response
+        headers = {**response.headers, DPOP_NONCE: dpop.nonce(parts.peppers, now)}
+        return replace(response, headers=headers)
+
+    return renewed
+
+
 def _answer(
     event: Mapping[str, Any],
     routes: Mapping[str, Respond],
@@ -65,6 +88,11 @@ def _answer(
         if respond is None:
             raise MethodNotAllowed(allowed)
         return respond(request, ready, clock())
+    except ResourceError as error:
+        # RFC 9449 section 7.1: who came with DPoP is challenged with DPoP.
+        if (event.get("headers") or {}).get("authorization", "").lower().startswith("dpop "):
+            error.scheme = "DPoP"
+        return _refusal(error)
     except OAuthError as error:
         return _refusal(error)
     except Fault as fault:

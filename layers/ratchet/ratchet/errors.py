@@ -11,6 +11,11 @@ from ratchet.reasons import Reason
 
 RETRY_AFTER_SECONDS = 2
 
+DPOP_ALGORITHMS = ("ES256", "EdDSA", "PS256", "RS256")
+"""Of DPoP proofs; here because challenges name them (RFC 9449 section 7.1)."""
+DPOP_NONCE = "DPoP-Nonce"
+"""The header with the next nonce (RFC 9449 section 8). CORS has to expose it."""
+
 
 class Fault(Exception):
     """Something we depend on failed; whatever the caller wanted may be tried again unchanged.
@@ -200,10 +205,54 @@ class InvalidTarget(OAuthError):
     description = "A requested resource is no absolute URI, unknown, or exceeds what was granted."
 
 
-class InvalidToken(OAuthError):
-    """RFC 6750 section 3.1: an access token that is expired, ended or not ours."""
+class InvalidDPoPProof(OAuthError):
+    """RFC 9449 section 5, and section 7.1 at a resource. The log's detail says what is wrong."""
+
+    code = "invalid_dpop_proof"
+    description = "The DPoP proof is missing or not valid."
+
+
+class UseDPoPNonce(OAuthError):
+    """RFC 9449 sections 8 and 9: the same request again, with a new proof that has this nonce."""
+
+    code = "use_dpop_nonce"
+    description = "Repeat the request with the nonce of this answer in the DPoP proof."
+
+    def __init__(self, nonce: str, detail: str, **log: Any) -> None:
+        super().__init__(detail, **log)
+        self.nonce = nonce
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {DPOP_NONCE: self.nonce}
+
+
+class ResourceError(OAuthError):
+    """A refusal at a protected resource, with its challenge (RFC 6750 section 3).
+
+    scheme: the one that the access token came with, Bearer when there was none.
+    """
 
     status = 401
+    scheme = "Bearer"
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Of the challenge, besides realm."""
+        return {"error": self.code}
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        parameters = {"realm": "ratchet", **self.parameters}
+        if self.scheme == "DPoP":
+            parameters["algs"] = " ".join(DPOP_ALGORITHMS)
+        listed = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
+        return {"WWW-Authenticate": f"{self.scheme} {listed}"}
+
+
+class InvalidToken(ResourceError):
+    """RFC 6750 section 3.1: an access token that is expired, ended or not ours."""
+
     code = "invalid_token"
     description = "The access token is not valid."
 
@@ -214,11 +263,8 @@ class InvalidToken(OAuthError):
             self.description = reason.description
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        return {
-            "WWW-Authenticate": f'Bearer realm="ratchet", error="{self.code}", '
-            f'error_description="{self.description}"'
-        }
+    def parameters(self) -> Mapping[str, str]:
+        return {"error": self.code, "error_description": self.description}
 
 
 class ExpiredToken(InvalidToken):
@@ -227,19 +273,32 @@ class ExpiredToken(InvalidToken):
     description = "The access token expired"
 
 
-class MissingToken(OAuthError):
+class RefusedProof(ResourceError):
+    """RFC 9449 section 7.1: a proof of `invalid_dpop_proof` or `use_dpop_nonce` at a resource."""
+
+    def __init__(self, refusal: OAuthError) -> None:
+        super().__init__(refusal.detail, **refusal.log)
+        self.code = refusal.code
+        self.description = refusal.description
+        self.more = refusal.headers
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {**super().headers, **self.more}
+
+
+class MissingToken(ResourceError):
     """RFC 6750 section 3.1: without credentials the challenge carries no error code."""
 
-    status = 401
     code = ""
     description = "Send an access token in the Authorization header (Bearer)."
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        return {"WWW-Authenticate": 'Bearer realm="ratchet"'}
+    def parameters(self) -> Mapping[str, str]:
+        return {}
 
 
-class InsufficientScope(OAuthError):
+class InsufficientScope(ResourceError):
     """RFC 6750 section 3.1."""
 
     status = 403
@@ -251,10 +310,8 @@ class InsufficientScope(OAuthError):
         self.description = f"This needs the scope {scope}."
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        return {
-            "WWW-Authenticate": f'Bearer realm="ratchet", error="{self.code}", scope="{self.scope}"'
-        }
+    def parameters(self) -> Mapping[str, str]:
+        return {"error": self.code, "scope": self.scope}
 
 
 class SessionNotFound(OAuthError):

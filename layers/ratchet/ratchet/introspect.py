@@ -75,6 +75,7 @@ def _refresh_token(
         "iat": session.rotated_at or session.started_at,
         "exp": session.idle_deadline_at,
         **access_token.authentication(session),
+        **access_token.confirmation(session.jkt),
     }
     return body, session
 
@@ -88,7 +89,7 @@ def _access_token(
     now: int,
 ) -> tuple[Mapping[str, Any], Session | None]:
     claims = access_token.verify(text, keys=signer.keys(now), issuer=issuer, now=now)
-    body = {**claims, "token_type": "Bearer"}
+    body = {**claims, "token_type": access_token.token_type(claims)}
     if "sid" in claims:
         # Waiting for exp is not revocation (ASVS 7.4.1): the session itself is asked.
         return body, _live_session(claims["sid"], applications, store, now)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ratchet import access_token, custom_claims, refresh_token
+from ratchet import access_token, custom_claims, dpop, refresh_token
 from ratchet.application import Application
 from ratchet.applications import Applications
 from ratchet.assertion import RefusedAssertion
 from ratchet.claims_hook import enriched
+from ratchet.dpop import DPoPProof, is_thumbprint
 from ratchet.errors import InvalidRequest, InvalidScope, InvalidTarget, UnauthorizedClient
 from ratchet.hook import Hook
 from ratchet.proof import Proof
@@ -32,6 +33,7 @@ CLOCK_SKEW_SECONDS = 60
 def client_credentials(
     application: Application,
     *,
+    proof: DPoPProof | None,
     scopes: frozenset[str],
     resources: frozenset[str],
     issuer: str,
@@ -41,15 +43,16 @@ def client_credentials(
     """RFC 6749 section 4.4: a token for the application itself, and no refresh token (4.4.3).
 
     No scopes, no resources: all of the application's. Raises UnauthorizedClient, InvalidScope,
-    InvalidTarget, Fault.
+    InvalidTarget, InvalidDPoPProof, Fault.
     """
     if "client_credentials" not in application.grant_types:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)
     granted = granted_scopes(application, scopes)
     check_resources(application, resources, issuer)
+    jkt = dpop.binding(application, proof.jkt if proof else None)
     sign = signer.prepare(now)
     claims = access_token.client_claims(
-        application, scopes=granted, resources=resources, issuer=issuer, now=now
+        application, scopes=granted, resources=resources, issuer=issuer, now=now, jkt=jkt
     )
     return token_response(sign(claims), claims, now=now, outcome="issued")
 
@@ -62,6 +65,7 @@ class SignIn:
     amr: how (RFC 8176). acr: how well, a class of the deployment's choice. device: a label for the
     subject's own list. claims: for its access tokens.
     resources: what its tokens are for (RFC 8707), none for all of the application's.
+    jkt: thumbprint of the key that the client has proven to have, or that its backend vouches for.
     """
 
     sub: str
@@ -72,6 +76,7 @@ class SignIn:
     acr: str = ""
     device: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
+    jkt: str | None = None
 
     def __post_init__(self) -> None:
         sub = self.sub
@@ -83,6 +88,8 @@ class SignIn:
         if len(acr) > MAX_ACR or not acr.isascii() or not acr.isprintable() or " " in acr:
             raise InvalidRequest(f"acr must be at most {MAX_ACR} printable characters, no space.")
         custom_claims.check(self.claims)
+        if self.jkt is not None and not is_thumbprint(self.jkt):
+            raise InvalidRequest("dpop_jkt must be a SHA-256 thumbprint (RFC 7638) in base64url.")
 
     @classmethod
     def from_parameters(cls, parameters: Parameters) -> "SignIn":
@@ -92,7 +99,7 @@ class SignIn:
         """
         parameters.only(
             *("client_id", "sub", "scope", "resource", "device", "auth_time", "amr", "acr"),
-            *("claims", "client_assertion", "client_assertion_type"),
+            *("claims", "dpop_jkt", "client_assertion", "client_assertion_type"),
         )
         return cls(
             sub=parameters.required("sub"),
@@ -103,6 +110,7 @@ class SignIn:
             acr=parameters.text("acr") or "",
             device=parameters.text("device") or "",
             claims=_claims(parameters.values.get("claims")),
+            jkt=parameters.text("dpop_jkt"),
         )
 
 
@@ -127,6 +135,9 @@ def target_application(
         raise UnauthorizedClient(f"may not start sessions for {client_id}", **about)
     if application.disabled_at is not None:
         raise UnauthorizedClient("disabled", reason=Reason.APPLICATION_DISABLED, **about)
+    # Silence would leave the backend believing that the session is bound.
+    if sign_in.jkt is not None and application.dpop == "off":
+        raise InvalidRequest("dpop_jkt: this application does not take DPoP.", **about)
     # An application's own tokens carry its client id as sub; no user may pass for one (RFC 9700
     # section 4.15.1).
     if applications.get(sign_in.sub, now) is not None:
@@ -149,7 +160,7 @@ def start_session(
     """A new session of this application, and its first tokens.
 
     proof: good for this session only. Raises InvalidRequest, InvalidScope, InvalidTarget,
-    UnauthorizedClient, RefusedAssertion (the proof was used before), Fault.
+    InvalidDPoPProof, UnauthorizedClient, RefusedAssertion (the proof was used before), Fault.
     """
     policy = application.policy
     if not policy.refresh_tokens or "refresh_token" not in application.grant_types:
@@ -157,6 +168,10 @@ def start_session(
     if sign_in.auth_time is not None and sign_in.auth_time > now + CLOCK_SKEW_SECONDS:
         raise InvalidRequest("auth_time must be a past instant in epoch seconds.")
     check_resources(application, sign_in.resources, issuer)
+    jkt = dpop.binding(application, sign_in.jkt)
+    # RFC 9449 section 5: refresh tokens of public clients are bound to the key, those of
+    # confidential ones to the client, which may change its key.
+    session_key = None if application.confidential else jkt
     sign = signer.prepare(now)
     session_bytes = proof.session_bytes if proof else secrets.token_bytes(16)
     absolute_deadline_at = now + policy.absolute_ttl_seconds
@@ -167,6 +182,7 @@ def start_session(
         # A token that will never be replaced has to last as long as the session may.
         idle_deadline_at=idle_deadline_at if policy.rotation else absolute_deadline_at,
         absolute_deadline_at=absolute_deadline_at,
+        bound=session_key is not None,
         peppers=peppers,
         now=now,
     )
@@ -182,6 +198,7 @@ def start_session(
         acr=sign_in.acr,
         device=sign_in.device,
         claims=sign_in.claims,
+        jkt=session_key,
         current_hash=token.hash(),
         idle_deadline_at=idle_deadline_at,
         absolute_deadline_at=absolute_deadline_at,
@@ -200,6 +217,7 @@ def start_session(
         resources=session.resources,
         issuer=issuer,
         now=now,
+        jkt=jkt,
     )
     signed = sign(claims)
     if proof is None:
@@ -216,7 +234,14 @@ def start_session(
         if stored.current_hash != session.current_hash:
             # Not our own write, which the SDK may have repeated: somebody used the proof before.
             return _answer_again(
-                proof, stored, application, issuer=issuer, sign=sign, peppers=peppers, now=now
+                proof,
+                stored,
+                application,
+                jkt=jkt,
+                issuer=issuer,
+                sign=sign,
+                peppers=peppers,
+                now=now,
             )
     return token_response(
         signed, claims, now=now, session=session, refresh_token=str(token), outcome="started"
@@ -228,6 +253,7 @@ def _answer_again(
     session: Session,
     application: Application,
     *,
+    jkt: str | None,
     issuer: str,
     sign: Sign,
     peppers: Peppers,
@@ -238,6 +264,8 @@ def _answer_again(
     over = session.dead_because(now, application.sessions_valid_after)
     if over or session.client_id != application.client_id:
         raise RefusedAssertion("used before, session over", Reason.ASSERTION_USED, **about)
+    if session.jkt not in (None, jkt):
+        raise RefusedAssertion("used before, with another key", Reason.ASSERTION_USED, **about)
     token = proof.first_token(session, peppers=peppers, now=now)
     if token is None:
         raise RefusedAssertion("used before", Reason.ASSERTION_USED, **about)
@@ -248,6 +276,7 @@ def _answer_again(
         resources=session.resources,
         issuer=issuer,
         now=now,
+        jkt=jkt,
     )
     return token_response(
         sign(claims),

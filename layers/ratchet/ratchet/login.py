@@ -8,10 +8,11 @@ grant of the token endpoint, and an application must have been allowed to use it
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ratchet import email_address, throttle
+from ratchet import dpop, email_address, throttle
 from ratchet.application import Application
 from ratchet.applications import Applications
 from ratchet.attempts import Attempts
+from ratchet.dpop import DPoPProof
 from ratchet.email_address import InvalidEmail
 from ratchet.errors import Fault, InvalidGrant, InvalidRequest, Throttled, UnauthorizedClient
 from ratchet.events import Bus
@@ -68,6 +69,7 @@ def login(
     asked: LoginRequest,
     application: Application,
     *,
+    proof: DPoPProof | None,
     source_ip: str,
     verifier: Verifier,
     attempts: Attempts,
@@ -82,8 +84,8 @@ def login(
 ) -> Response:
     """The tokens of a new session, as `POST /sessions` answers.
 
-    Raises UnauthorizedClient, InvalidScope, InvalidTarget, Throttled, InvalidGrant (always
-    wrong_credentials), Fault.
+    Raises UnauthorizedClient, InvalidScope, InvalidTarget, InvalidDPoPProof, Throttled,
+    InvalidGrant (always wrong_credentials), Fault.
     """
     about: dict[str, Any] = {"client_id": application.client_id}
     # First what is wrong whoever signs in: it must neither cost an attempt nor a hash.
@@ -91,6 +93,7 @@ def login(
         raise UnauthorizedClient("no password login", **about)
     granted_scopes(application, asked.sign_in.scopes)
     check_resources(application, asked.sign_in.resources, issuer)
+    jkt = dpop.binding(application, proof.jkt if proof else None)
     source = throttle.source_of(source_ip)
     admission = attempts.admit(asked.email, source, now)
     if admission.wait:
@@ -117,6 +120,7 @@ def login(
             resources=asked.sign_in.resources,
             device=asked.sign_in.device,
             auth_time=now,
+            jkt=jkt,
         ),
         application,
         issuer=issuer,

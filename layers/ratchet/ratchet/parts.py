@@ -14,6 +14,7 @@ from ratchet.provider_keys import ProviderKeys
 from ratchet.refresh_token import Peppers
 from ratchet.request import Request
 from ratchet.response import Response
+from ratchet.seen_proofs import SeenProofs
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
 from ratchet.users import Users
@@ -36,6 +37,7 @@ class Parts:
     signer: Signer
     peppers: Peppers
     dead_sessions: DeadSessions
+    seen_proofs: SeenProofs
     bus: Bus
     claims_hook: Hook | None
     provider_keys: ProviderKeys

@@ -68,6 +68,7 @@ class Proof:
         return RefreshToken(
             pepper_id=pepper_id,
             session_bytes=self.session_bytes,
+            bound=False,
             generation=0,
             idle_deadline_at=0,
             absolute_deadline_at=0,

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     WRONG_CREDENTIALS = "wrong_credentials"
     USER_DISABLED = "user_disabled"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - it is a reason
+    WRONG_KEY = "wrong_key"
     THROTTLED = "throttled"
     UNAVAILABLE = "unavailable"
 
@@ -64,6 +65,7 @@ _DESCRIPTIONS = {
     Reason.WRONG_CREDENTIALS: "The e-mail address or the password is wrong.",
     Reason.USER_DISABLED: "The user was disabled.",
     Reason.PASSWORD_CHANGED: "The password of the user was changed.",
+    Reason.WRONG_KEY: "The token is bound to a key that the request does not prove to have.",
     Reason.THROTTLED: "Too many requests; try again later.",
     Reason.UNAVAILABLE: "The service cannot answer right now; nothing is lost, try again.",
 }

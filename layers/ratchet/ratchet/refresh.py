@@ -8,7 +8,8 @@
       Idempotency-Key
     any older one, or the parent    -                                   the session ends   reused
       beyond that
-    any of them                     ended, expired, another client's    the reason; nothing changes
+    any of them                     ended, expired, another client's,   the reason; nothing changes
+                                    bound to a key not proven here
 
 docs/decisions.md has the reasons for the leeway, which RFC 9700 does not know.
 """
@@ -16,9 +17,10 @@ docs/decisions.md has the reasons for the leeway, which RFC 9700 does not know.
 from hashlib import sha256
 from typing import Any
 
-from ratchet import access_token, events, refresh_token
+from ratchet import access_token, dpop, events, refresh_token
 from ratchet.application import Application
-from ratchet.errors import Fault, InvalidGrant, InvalidScope, InvalidTarget
+from ratchet.dpop import DPoPProof
+from ratchet.errors import Fault, InvalidDPoPProof, InvalidGrant, InvalidScope, InvalidTarget
 from ratchet.events import Bus
 from ratchet.policy import Policy
 from ratchet.reasons import Reason
@@ -38,6 +40,7 @@ def refresh(
     token: RefreshToken,
     application: Application,
     *,
+    proof: DPoPProof | None,
     scopes: frozenset[str],
     resources: frozenset[str],
     idempotency_key: str | None,
@@ -51,14 +54,23 @@ def refresh(
     """New tokens for a genuine refresh token, presented by an authenticated application.
 
     scopes, resources: a part of the session's, or none for all of them; the session keeps what it
-    has. Raises InvalidGrant with its reason, InvalidScope, InvalidTarget, Fault (nothing is lost:
-    ask again).
+    has. proof: of the request, if it had one; a session that started without one takes no notice.
+    Raises InvalidGrant with its reason, InvalidScope, InvalidTarget, InvalidDPoPProof, Fault
+    (nothing is lost: ask again).
     """
     everyones, era = application, application.likely_era(token.absolute_deadline_at, now)
     application = everyones.under(era.policy)
     policy = application.policy
+    about: dict[str, Any] = {"sid": token.sid, "client_id": application.client_id}
+    if token.bound and proof is None:
+        # RFC 9449 section 5: "the client MUST present a DPoP proof for the same key"
+        raise InvalidGrant(Reason.WRONG_KEY, "no proof", **about)
+    # Refresh tokens of confidential clients are bound to the client instead (section 5), so that it
+    # may change its key: each access token has the one of its own request.
+    jkt = proof.jkt if proof else None
+    own_key = dpop.binding(application, jkt) if application.confidential else None
     if len(scopes) > MAX_NARROWED_SCOPES:
-        raise InvalidScope("too many", sid=token.sid, client_id=application.client_id)
+        raise InvalidScope("too many", **about)
     # Whatever can fail without the table fails here, before the write.
     sign = signer.prepare(now)
 
@@ -70,12 +82,13 @@ def refresh(
             resources=resources,
             issuer=issuer,
             now=now,
+            jkt=own_key,
         )
         return claims, sign(claims)
 
     signed = None
     if sign.remote:
-        seen = _worth_signing_for(token, application, scopes, resources, issuer, store)
+        seen = _worth_signing_for(token, application, jkt, scopes, resources, issuer, store)
         signed = access(seen) if seen else None
     idle_deadline_at = idle_deadline(
         policy, absolute_deadline_at=token.absolute_deadline_at, now=now
@@ -87,6 +100,7 @@ def refresh(
         generation=token.generation + 1,
         idle_deadline_at=idle_deadline_at if policy.rotation else token.absolute_deadline_at,
         absolute_deadline_at=token.absolute_deadline_at,
+        bound=token.bound,
         peppers=peppers,
         now=now,
     )
@@ -110,6 +124,8 @@ def refresh(
             sessions_valid_after=application.sessions_valid_after,
             started_since=era.since,
             started_before=era.until,
+            jkt=jkt if token.bound else None,
+            proof_id=proof.id if proof and token.bound else None,
         ),
         now,
     )
@@ -120,6 +136,7 @@ def refresh(
         return refresh(
             token,
             everyones.under(everyones.era(session.started_at).policy),
+            proof=proof,
             scopes=scopes,
             resources=resources,
             idempotency_key=idempotency_key,
@@ -132,7 +149,7 @@ def refresh(
         )
     answer, how = (successor, "rotated") if rotates else (token, "kept")
     if not outcome.done:
-        _refuse_others(session, application, now)
+        _refuse_others(session, application, jkt, now)
         right = session.answers_parent(token.hash(), request_hash, now)
         if successor.hash() in (session.current_hash, session.parent_hash):
             # Our own write, which the SDK repeated after its answer was lost: it had taken effect.
@@ -140,6 +157,10 @@ def refresh(
         elif right is not None and session.sealed is not None:
             answer = refresh_token.unseal(session.sealed, parent=token, peppers=peppers, now=now)
             how = f"replayed_{right}"
+        elif proof and session.proof_id == proof.id:
+            # A copied proof shows that somebody had the key once, not that it is they who ask. So
+            # it neither rotates nor counts as reuse.
+            raise InvalidDPoPProof("used before", sub=session.sub, **about)
         elif session.current_hash != token.hash():
             raise _reuse(token, session, application, store=store, bus=bus, now=now)
         # After all else: a wrong scope or target must neither cost anyone a session nor hide a
@@ -161,6 +182,7 @@ def refresh(
 def _worth_signing_for(
     token: RefreshToken,
     application: Application,
+    jkt: str | None,
     scopes: frozenset[str],
     resources: frozenset[str],
     issuer: str,
@@ -176,6 +198,7 @@ def _worth_signing_for(
         return None
     fits = (
         session.client_id == application.client_id
+        and session.jkt in (None, jkt)
         and scopes <= session.scopes
         and resources <= access_token.audience_of(session, application, issuer)
     )
@@ -194,7 +217,7 @@ def _file_earlier(session: Session, policy: Policy, store: SessionStore) -> None
         events.log("not filed earlier", level="WARNING", sid=session.sid, fault=str(fault))
 
 
-def _refuse_others(session: Session, application: Application, now: int) -> None:
+def _refuse_others(session: Session, application: Application, jkt: str | None, now: int) -> None:
     """Refuses, without touching the session, whoever may not refresh it at all.
 
     Before anything counts as reuse: else whoever holds an old token could sign its owner out.
@@ -208,6 +231,8 @@ def _refuse_others(session: Session, application: Application, now: int) -> None
         # RFC 6749 section 6: "MUST ... ensure that the refresh token was issued to the
         # authenticated client"
         raise InvalidGrant(Reason.WRONG_CLIENT, f"it is of {session.client_id}", **about)
+    if session.jkt is not None and session.jkt != jkt:
+        raise InvalidGrant(Reason.WRONG_KEY, "the proof of another key", **about)
     if reason := session.dead_because(now, application.sessions_valid_after):
         final = session.ended_at is not None
         raise InvalidGrant(reason, "the session is over", final=final, **about)

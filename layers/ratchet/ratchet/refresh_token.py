@@ -1,7 +1,7 @@
 """Refresh tokens: their format, their MAC, their hash, and the seal around a successor.
 
-    rt1_ base64url( pepper id 2 | session id 16 | generation 4 | idle deadline 4 |
-                    absolute deadline 4 | secret 32 | MAC 16 )        108 characters
+    rt1_ base64url( pepper id 2 | session id 16 | bound 1 bit, generation 31 bits |
+                    idle deadline 4 | absolute deadline 4 | secret 32 | MAC 16 )  108 characters
 
 78 bytes encode to base64 without padding or spare bits: every token has exactly one spelling.
 The MAC (HMAC-SHA-256 under the pepper, 128 bits) is no credential. It says "we issued this", so
@@ -31,6 +31,7 @@ LENGTH = 108
 _BODY = struct.Struct(">H16sIII32s")
 _MAC_BYTES = 16
 _NONCE_BYTES = 12
+_BOUND = 1 << 31
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -49,10 +50,12 @@ class RefreshToken:
     """A token of ours. Instants in epoch seconds; the idle deadline never exceeds the absolute one.
 
     idle_deadline_at is the one that held when the token was made; the session's own may be later.
+    bound: its session is bound to a key, so that without a proof it is refused without I/O.
     """
 
     pepper_id: int
     session_bytes: bytes
+    bound: bool
     generation: int
     idle_deadline_at: int
     absolute_deadline_at: int
@@ -76,7 +79,7 @@ class RefreshToken:
         return _BODY.pack(
             self.pepper_id,
             self.session_bytes,
-            self.generation,
+            self.generation | (_BOUND if self.bound else 0),
             self.idle_deadline_at,
             self.absolute_deadline_at,
             self.secret,
@@ -122,6 +125,7 @@ def mint(
     generation: int,
     idle_deadline_at: int,
     absolute_deadline_at: int,
+    bound: bool = False,
     peppers: Peppers,
     now: int,
 ) -> RefreshToken:
@@ -130,6 +134,7 @@ def mint(
     unsigned = RefreshToken(
         pepper_id=pepper_id,
         session_bytes=session_bytes,
+        bound=bound,
         generation=generation,
         idle_deadline_at=idle_deadline_at,
         absolute_deadline_at=absolute_deadline_at,
@@ -172,7 +177,8 @@ def _unpack(raw: bytes) -> RefreshToken:
     return RefreshToken(
         pepper_id=pepper_id,
         session_bytes=session_bytes,
-        generation=generation,
+        bound=bool(generation & _BOUND),
+        generation=generation & ~_BOUND,
         idle_deadline_at=idle_deadline_at,
         absolute_deadline_at=absolute_deadline_at,
         secret=secret,

@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from ratchet.errors import InvalidRequest, InvalidTarget, MissingToken
 
@@ -95,16 +95,28 @@ class Request:
     def query_parameters(self) -> "Parameters":
         return Parameters.from_encoded(self.query)
 
-    def bearer(self) -> str:
-        """The access token of the Authorization header; nowhere else is looked for one.
+    @property
+    def url(self) -> str:
+        """The address that was asked for, without query: what a DPoP proof names as htu.
 
-        "Clients MUST NOT" use the query (RFC 9700 section 4.3.2). Raises MissingToken.
+        The issuer is what clients know of this service; API Gateway's own path may have a stage or
+        a mapping in it.
+        """
+        values = {name: quote(value, safe="") for name, value in self.path_parameters.items()}
+        return self.issuer + self.resource.format_map(values)
+
+    def access_token(self) -> tuple[str, str]:
+        """Scheme, "Bearer" or "DPoP", and token of the Authorization header.
+
+        Nowhere else is looked for one: "Clients MUST NOT" use the query (RFC 9700 section 4.3.2).
+        Raises MissingToken.
         """
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         # RFC 9110 section 11.1: the scheme is case-insensitive.
-        if scheme.lower() != "bearer" or not token.strip():
-            raise MissingToken("no bearer token")
-        return token.strip()
+        known = {"bearer": "Bearer", "dpop": "DPoP"}.get(scheme.lower())
+        if known is None or not token.strip():
+            raise MissingToken("no access token")
+        return known, token.strip()
 
     def idempotency_key(self) -> str | None:
         """The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header), or None."""

@@ -25,6 +25,8 @@ class Session:
     resources: what its access tokens are for (RFC 8707), none for all of the application's.
     auth_time, amr, acr: when, how and how well the subject proved who it is (RFC 9068 section
     2.2.1).
+    jkt: RFC 7638 thumbprint of the key it is bound to (RFC 9449), 43 characters, None: to none.
+    proof_id: of the DPoP proof that came with the last rotation, 16 bytes.
     """
 
     sid: str
@@ -38,6 +40,8 @@ class Session:
     acr: str = ""
     device: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
+    jkt: str | None = None
+    proof_id: bytes | None = None
     current_hash: bytes
     parent_hash: bytes | None = None
     sealed: bytes | None = None

@@ -1,6 +1,7 @@
 """A session as a DynamoDB item: attribute names and types, and how much room it takes."""
 
 import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -64,7 +65,9 @@ def to_item(session: Session) -> Item:
         "reason": session.reason.value if session.reason else "",
     }
     item |= {name: {"S": text} for name, text in texts.items() if text}
-    for name in ("parent_hash", "sealed", "request_hash"):
+    if session.jkt is not None:
+        item["jkt"] = {"B": jkt_bytes(session.jkt)}
+    for name in ("parent_hash", "sealed", "request_hash", "proof_id"):
         if (value := getattr(session, name)) is not None:
             item[name] = {"B": value}
     for name in OPTIONAL_INSTANTS:
@@ -118,6 +121,8 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         acr=text("acr"),
         device=text("device"),
         claims=dict(json.loads(text("claims")).items()) if "claims" in item else {},
+        jkt=_jkt(bytes(item["jkt"]["B"])) if "jkt" in item else None,
+        proof_id=binary("proof_id"),
         current_hash=bytes(item["current_hash"]["B"]),
         parent_hash=binary("parent_hash"),
         sealed=binary("sealed"),
@@ -136,6 +141,15 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         warned_deadline_at=instant("warned_deadline_at"),
         expires_at=required("expires_at"),
     )
+
+
+def jkt_bytes(jkt: str) -> bytes:
+    """A thumbprint as the table has it: 32 bytes instead of 43 characters."""
+    return urlsafe_b64decode(jkt + "=")
+
+
+def _jkt(stored: bytes) -> str:
+    return urlsafe_b64encode(stored).decode().rstrip("=")
 
 
 def _reason(text: str) -> Reason | None:
@@ -173,5 +187,6 @@ def largest_bytes(session: Session) -> int:
         retry_until_at=LAST_SECOND,
         warned_deadline_at=LAST_SECOND,
         attention_at=LAST_SECOND,
+        proof_id=None if session.jkt is None else bytes(16),
     )
     return item_bytes(to_item(largest))

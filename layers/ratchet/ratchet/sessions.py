@@ -7,11 +7,20 @@ from typing import Any
 
 from ratchet import access_token
 from ratchet.applications import Applications
-from ratchet.errors import InsufficientScope, InvalidRequest, InvalidToken, SessionNotFound
+from ratchet.dpop import DPoPProof
+from ratchet.errors import (
+    InsufficientScope,
+    InvalidDPoPProof,
+    InvalidRequest,
+    InvalidToken,
+    RefusedProof,
+    SessionNotFound,
+)
 from ratchet.events import Bus
 from ratchet.policy import DAY, HOUR
 from ratchet.reasons import Reason
 from ratchet.response import Response
+from ratchet.seen_proofs import SeenProofs
 from ratchet.session import MAX_SUB, Session
 from ratchet.session_end import end_session, publish_end
 from ratchet.session_item import LAST_SECOND
@@ -53,6 +62,8 @@ class Caller:
 def authorize(
     token: str,
     *,
+    proof: DPoPProof | None,
+    seen_proofs: SeenProofs,
     issuer: str,
     applications: Applications,
     store: SessionStore,
@@ -61,9 +72,17 @@ def authorize(
 ) -> Caller:
     """The caller behind an access token for this service whose session is alive.
 
-    Raises InvalidToken, Fault.
+    proof: that came with the token, None for a bearer token.
+    Raises InvalidToken, RefusedProof, Fault.
     """
     claims = access_token.verify(token, keys=signer.keys(now), issuer=issuer, now=now)
+    # RFC 9449 section 7.2: "MUST reject a DPoP-bound access token received as a bearer token"; and
+    # section 7.1: with the scheme DPoP the token is bound to the key of the proof.
+    if access_token.bound_to(claims) != (proof.jkt if proof else None):
+        about = {"sid": claims.get("sid"), "client_id": claims["client_id"]}
+        raise InvalidToken("bound to another key", reason=Reason.WRONG_KEY, **about)
+    if proof is not None and not seen_proofs.add(proof, now):
+        raise RefusedProof(InvalidDPoPProof("used before", client_id=claims["client_id"]))
     audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
     if issuer not in audience:
         raise InvalidToken("for another audience", client_id=claims["client_id"])

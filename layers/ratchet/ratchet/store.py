@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
 from ratchet.session import Session
-from ratchet.session_item import Item, attention_shard, from_item, seconds, to_item
+from ratchet.session_item import Item, attention_shard, from_item, jkt_bytes, seconds, to_item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -51,6 +51,7 @@ class Rotation:
     unless_granted: a session without resources of its own may have these resources all the same,
     because they are its application's. Instants in epoch seconds.
     started_since, started_before: when a session must have started to keep the policy of all this.
+    jkt: of the key that was proven, for a session that is bound to one; proof_id: of that proof.
     """
 
     sid: str
@@ -70,6 +71,8 @@ class Rotation:
     sessions_valid_after: int
     started_since: int = 0
     started_before: int | None = None
+    jkt: str | None = None
+    proof_id: bytes | None = None
 
 
 class SessionStore:
@@ -134,6 +137,10 @@ class SessionStore:
         if rotation.started_before is not None:
             conditions.append("started_at < :before")
             values[":before"] = seconds(rotation.started_before)
+        if rotation.jkt is not None:
+            # and its caller has the key that it is bound to
+            conditions.append("jkt = :jkt")
+            values[":jkt"] = {"B": jkt_bytes(rotation.jkt)}
         for index, scope in enumerate(sorted(rotation.scopes)):
             conditions.append(f"contains(scopes, :scope{index})")
             values[f":scope{index}"] = {"S": scope}
@@ -153,6 +160,11 @@ class SessionStore:
             values[":successor"] = {"B": rotation.successor_hash}
             values[":sealed"] = {"B": rotation.sealed}
             values[":generation"] = {"N": str(rotation.generation)}
+            if rotation.proof_id is not None:
+                # one proof, one rotation: a copy of the last proof moves nothing on
+                conditions.append("(attribute_not_exists(proof_id) OR proof_id <> :proof)")
+                sets.append("proof_id = :proof")
+                values[":proof"] = {"B": rotation.proof_id}
             if rotation.leeway_seconds:
                 sets.append("leeway_until_at = :leeway")
                 values[":leeway"] = seconds(now + rotation.leeway_seconds)

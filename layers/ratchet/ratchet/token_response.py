@@ -3,6 +3,7 @@
 import secrets
 from typing import Any
 
+from ratchet.access_token import token_type
 from ratchet.response import Response
 from ratchet.session import Session
 
@@ -25,7 +26,7 @@ def token_response(
     lifetime = claims["exp"] - now
     body: dict[str, Any] = {
         "access_token": access_token,
-        "token_type": "Bearer",
+        "token_type": token_type(claims),
         "expires_in": lifetime,
         "refresh_after": lifetime * (7500 + secrets.randbelow(501)) // 10000,
         "scope": claims["scope"],

@@ -19,6 +19,7 @@ from ratchet.kms_keys import KmsKeys
 from ratchet.parts import Parts
 from ratchet.provider_keys import ProviderKeys
 from ratchet.secret_cache import CachedSecret
+from ratchet.seen_proofs import SeenProofs
 from ratchet.settings import Settings
 from ratchet.signing import SecretPeppers, SecretSigner
 from ratchet.single_use import SingleUse
@@ -80,6 +81,7 @@ def build(settings: Settings) -> Parts:
         signer=SecretSigner(signing_keys, kms_keys(settings)),
         peppers=SecretPeppers(peppers),
         dead_sessions=DeadSessions(),
+        seen_proofs=SeenProofs(),
         bus=Bus(lambda: _lazily("events"), settings.event_bus),
         provider_keys=provider_keys,
         client_assertions=ClientAssertions(provider_keys, single_use),

@@ -1,6 +1,6 @@
 """RFC 6749 section 4.4."""
 
-from ratchet import issue
+from ratchet import dpop, issue
 from ratchet.client_authentication import authenticate
 from ratchet.parts import Parts
 from ratchet.request import Request
@@ -13,14 +13,16 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     Errors: see `authenticate` and `issue.client_credentials`.
     """
     form = request.form()
+    application = authenticate(
+        request,
+        form,
+        applications=parts.applications,
+        client_assertions=parts.client_assertions,
+        now=now,
+    )
     return issue.client_credentials(
-        authenticate(
-            request,
-            form,
-            applications=parts.applications,
-            client_assertions=parts.client_assertions,
-            now=now,
-        ),
+        application,
+        proof=dpop.proof(request, peppers=parts.peppers, now=now),
         scopes=form.scopes(),
         resources=form.resources(),
         issuer=request.issuer,

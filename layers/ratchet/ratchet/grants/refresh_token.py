@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ratchet import refresh_token
+from ratchet import dpop, refresh_token
 from ratchet.client_authentication import authenticate
 from ratchet.dead_sessions import REMEMBERED_SECONDS
 from ratchet.errors import Fault, InvalidGrant, UnauthorizedClient
@@ -38,6 +38,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         return refresh(
             token,
             application,
+            proof=dpop.proof(request, peppers=parts.peppers, now=now),
             scopes=form.scopes(),
             resources=form.resources(),
             idempotency_key=request.idempotency_key(),
