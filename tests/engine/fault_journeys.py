@@ -3,11 +3,26 @@
 JOURNEYS has them all, each with every call of it that can fail.
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ratchet import client_assertion
+from ratchet.application import JWT_BEARER
 from ratchet.policy import PRESETS
-from tests.engine.fault_service import BACKEND, KEY, NATIVE, STRICT, Answer, Service, must
+from tests.engine.fault_service import (
+    BACKEND,
+    ISSUER,
+    KEY,
+    KEYED,
+    NATIVE,
+    STRICT,
+    TRUSTING,
+    Answer,
+    Service,
+    must,
+)
+from tests.identity_provider import rsa_key, sign
 
 
 @dataclass
@@ -242,6 +257,63 @@ class Warn(Sweep):
         must(session.ended_at is None, f"ended as {session.reason}")
 
 
+class IdToken(Journey):
+    """An ID token becomes one session, and the same request gets that one again."""
+
+    def prepare(self, stage: Stage) -> None:
+        provider = stage.service.provider
+        stage.token = provider.id_token(now=stage.service.now, jti=secrets.token_hex(8))
+
+    def request(self, stage: Stage) -> Answer:
+        form = {"grant_type": JWT_BEARER, "client_id": TRUSTING, "assertion": stage.token}
+        return stage.service.call("POST", "/oauth/token", form=form, key=KEY)
+
+    def judge(self, stage: Stage, answer: Answer) -> None:
+        service = stage.service
+        again = self.request(stage)
+        must(again.status == 200, f"repeated: {again.status} {again.body}")
+        must(again["refresh_token"] == answer["refresh_token"], "a second session")
+        follow = service.refresh(answer["refresh_token"], TRUSTING)
+        must(follow.status == 200, f"its token: {follow.status} {follow.body}")
+        replayed = self.request(stage)
+        must(replayed.status == 400, f"replayed: {replayed.status}")
+        must(replayed["error_reason"] == "assertion_used", f"told {replayed['error_reason']}")
+
+
+class ClientAssertion(Journey):
+    """A refresh by an application that proves itself with a JWT, which is good for one request.
+
+    stage.access is that JWT.
+    """
+
+    def prepare(self, stage: Stage) -> None:
+        service = stage.service
+        form = {"client_id": KEYED, "sub": "ada", **self._proof(service)}
+        answer = service.call("POST", "/sessions", form=form)
+        stage.sid, stage.token = answer["sid"], answer["refresh_token"]
+        stage.access = self._proof(service)["client_assertion"]
+
+    def _proof(self, service: Service) -> dict[str, str]:
+        claims = {"iss": KEYED, "sub": KEYED, "aud": ISSUER, "jti": secrets.token_hex(8)}
+        text = sign({**claims, "iat": service.now, "exp": service.now + 300}, rsa_key("first"))
+        return {"client_assertion": text, "client_assertion_type": client_assertion.TYPE}
+
+    def request(self, stage: Stage) -> Answer:
+        form = {
+            "refresh_token": stage.token,
+            "client_assertion": stage.access,
+            "client_assertion_type": client_assertion.TYPE,
+        }
+        return stage.service.call("POST", "/oauth/refresh", form=form, key=KEY)
+
+    def judge(self, stage: Stage, answer: Answer) -> None:
+        service = stage.service
+        must(service.session(stage.sid).generation == 1, "not rotated once")
+        form = {"token": stage.token, **self._proof(service), "client_assertion": stage.access}
+        replayed = service.call("POST", "/oauth/introspect", form=form, key=KEY)
+        must(replayed.status == 401, f"replayed: {replayed.status}")
+
+
 UNPROTECTED = "refresh, bare"
 
 JOURNEYS: Mapping[str, tuple[Journey, tuple[str, ...]]] = {
@@ -250,6 +322,8 @@ JOURNEYS: Mapping[str, tuple[Journey, tuple[str, ...]]] = {
     # Leeway 0 and no key: a lost answer is lost, except to the SDK, which repeats the very bytes.
     UNPROTECTED: (Refresh(STRICT), ("rotate",)),
     "refresh, kms": (Refresh(in_kms=True), ("keys", "session", "sign", "rotate")),
+    "id token": (IdToken(), ("peppers", "keys", "application", "create")),
+    "client assertion": (ClientAssertion(), ("application", "use", "rotate")),
     "start": (Start(), ("peppers", "keys", "application", "create")),
     "start, kms": (Start(in_kms=True), ("sign", "create")),
     "revoke": (Revoke(), ("peppers", "application", "end", "publish", "settle")),

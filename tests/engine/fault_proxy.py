@@ -4,7 +4,7 @@ boto3 reaches it by AWS_ENDPOINT_URL; it passes every call on to the engine and 
 itself which step of the service it is:
 
     peppers  keys                        Secrets Manager
-    application  session  create         DynamoDB: GetItem, PutItem
+    application  session  create  use    DynamoDB: GetItem, PutItem
     rotate  end  settle  rearm           DynamoDB: UpdateItem
     due  list  batch                     DynamoDB: Query, BatchGetItem
     publish                              EventBridge
@@ -42,7 +42,7 @@ _HOLD_SECONDS = 20.0
 
 DYNAMODB = frozenset(
     {
-        *("application", "session", "create", "rotate", "end", "settle", "rearm"),
+        *("application", "session", "create", "use", "rotate", "end", "settle", "rearm"),
         *("due", "list", "batch"),
     }
 )
@@ -67,7 +67,9 @@ def step_of(target: str, body: Mapping[str, Any]) -> str:
     if operation == "GetItem":
         return "session" if "sid" in body["Key"] else "application"
     if operation == "PutItem":
-        return "create" if "sid" in body["Item"] else ""
+        if "sid" in body["Item"]:
+            return "create"
+        return "use" if "request" in body["Item"] else ""
     if operation == "UpdateItem":
         expression = body["UpdateExpression"]
         if "rotated_at = :now" in expression:

@@ -21,23 +21,28 @@ from botocore.config import Config
 
 from ratchet import endpoint as edge
 from ratchet import events, wiring
+from ratchet.application import JWT_BEARER, Application
 from ratchet.key_rotation import first_signing_keys
 from ratchet.kms_keys import KmsKeys
 from ratchet.parts import Parts
+from ratchet.policy import PRESETS
 from ratchet.session import Session
 from ratchet.session_item import from_item
 from ratchet.settings import Settings
+from ratchet.trusted_issuer import TrustedIssuer
 from ratchet_cli import payload, template
 from ratchet_cli.functions import Functions
 from ratchet_cli.seed import SECRETS
 from tests.engine.engines import ROOT
 from tests.engine.fault_proxy import FaultProxy
+from tests.identity_provider import IdentityProvider, public, rsa_key
 
 ISSUER = "https://id.test"
 START = 1_800_000_000
 KEY = "a-random-idempotency-key"
 BACKEND = ("demo-backend", SECRETS["demo-backend"])
 NATIVE, STRICT = "demo-native", "demo-sensitive"
+TRUSTING, KEYED = "fault-id-token", "fault-private-key"
 
 ONE_TRY = Config(
     connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1, "mode": "standard"}
@@ -71,9 +76,11 @@ class Service:
     """The handlers, called as Lambda calls them; a container of theirs is cold or warm.
 
     now: what their clock shows. in_kms: whether new containers sign in KMS or in memory.
+    provider: whose ID tokens the application TRUSTING takes.
     """
 
     in_kms = False
+    provider: IdentityProvider
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         described = template.load(ROOT / "template.yaml")
@@ -99,6 +106,28 @@ class Service:
             patch.setattr(logger, "propagate", False)
             patch.setattr(logger, "handlers", [handler])
             yield self
+
+    def register(self, provider: IdentityProvider) -> None:
+        """The applications that a local stack is not seeded with."""
+        self.provider = provider
+        trusted = TrustedIssuer(issuer=provider.url, audience=("shop",), subject_prefix="idp:")
+        trusting = Application(
+            client_id=TRUSTING,
+            confidential=False,
+            grant_types=frozenset({"refresh_token", JWT_BEARER}),
+            trusted_issuers=(trusted,),
+            policy=PRESETS["native"],
+        )
+        keyed = Application(
+            client_id=KEYED,
+            confidential=True,
+            jwks=public(rsa_key("first")),
+            grant_types=frozenset({"refresh_token"}),
+            starts_sessions_for=frozenset({KEYED}),
+            policy=PRESETS["native"],
+        )
+        for application in (trusting, keyed):
+            self.container().applications.put(application, {"preset": "native"})
 
     def container(self, config: Config = ONE_TRY, proxy: FaultProxy | None = None) -> Parts:
         """A cold container, which reaches AWS through the proxy, or else directly."""

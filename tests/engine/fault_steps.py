@@ -21,6 +21,7 @@ from tests.engine.fault_journeys import (
 )
 from tests.engine.fault_proxy import DYNAMODB, FAULTS, TAKES_EFFECT, FaultProxy
 from tests.engine.fault_service import ONE_TRY, START, BrokenPromise, Service, must, unavailable
+from tests.identity_provider import identity_provider
 
 STEP_FAULTS = tuple(fault for fault in FAULTS if fault not in ("closed", "lost"))
 IMPATIENT = [
@@ -201,5 +202,7 @@ def bench(environment: Mapping[str, str]) -> Iterator[Bench]:
     with (
         Service(environment).running() as service,
         FaultProxy(environment) as proxy,
+        identity_provider() as provider,
     ):
+        service.register(provider)
         yield Bench(service, proxy)

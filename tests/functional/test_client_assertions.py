@@ -129,7 +129,7 @@ def test_client_id_may_be_left_out_and_must_match(
 
 
 @pytest.mark.parametrize("aud", [ISSUER, [ISSUER], f"{ISSUER}/oauth/token"])
-def test_its_audience_is_the_issuer_or_the_token_endpoint(service: Service, aud: Any) -> None:
+def test_its_audience_is_the_issuer_or_an_address_of_ours(service: Service, aud: Any) -> None:
     register(service)
     assert token(service, assertion(service, aud=aud)).status == 200
 
@@ -206,6 +206,7 @@ def test_discovery_says_so(service: Service) -> None:
         ({"aud": "https://elsewhere.example"}, "wrong aud"),
         ({"aud": [ISSUER, "https://elsewhere.example"]}, "wrong aud"),
         ({"aud": f"{ISSUER}/"}, "wrong aud"),
+        ({"aud": f"{ISSUER}/oauth/revoke"}, "wrong aud"),
         ({"aud": None}, "no aud"),
         ({"sub": "demo-machine"}, "iss and sub differ"),
         ({"sub": None}, "no sub"),

@@ -29,7 +29,9 @@ class ClientAssertions:
         self._keys = keys
         self._single_use = single_use
 
-    def check(self, assertion: Assertion, application: Application, issuer: str, now: int) -> int:
+    def check(
+        self, assertion: Assertion, application: Application, request: Request, now: int
+    ) -> int:
         """Checks everything but that it is used once. Returns its last second.
 
         Raises RefusedAssertion, Fault (the application's keys cannot be fetched).
@@ -45,8 +47,10 @@ class ClientAssertions:
             raise RefusedAssertion("unknown kid")
         verify_signature(assertion, key)
         # RFC 7523bis wants the issuer and nothing else, OpenID Connect Core section 9 the token
-        # endpoint; both are ours alone. A second audience could use the assertion with us.
-        if audiences(assertion.claims) not in ([issuer], [f"{issuer}/oauth/token"]):
+        # endpoint, and some libraries name the address they call. All are ours alone. A second
+        # audience could use the assertion with us.
+        paths = ("", "/oauth/token", request.resource)
+        if audiences(assertion.claims) not in [[request.issuer + path] for path in paths]:
             raise RefusedAssertion("wrong aud")
         assertion.text_claim("jti")
         return check_times(

@@ -48,9 +48,7 @@ def authenticate(
         problem = "unknown application"
     elif credentials.assertion is not None:
         try:
-            last_at = client_assertions.check(
-                credentials.assertion, application, request.issuer, now
-            )
+            last_at = client_assertions.check(credentials.assertion, application, request, now)
         except RefusedAssertion as refused:
             problem = f"client assertion: {refused.detail}"
     else:
