@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
+from ratchet import wiring
 from ratchet_cli import aws, template
 from ratchet_cli.emulator import Emulator
 from ratchet_cli.provision import provision
@@ -46,6 +47,8 @@ def engine(folder: Path, *, issuer: str, endpoint: str | None = None) -> Iterato
         for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_DYNAMODB", ENDPOINT, SEED):
             patch.delenv(name, raising=False)
         patch.setattr(boto3, "DEFAULT_SESSION", None)
+        # It keeps clients for good: those of an engine that is gone are of no use.
+        patch.setattr(wiring, "_clients", {})
         variables |= provision(template.load(ROOT / "template.yaml"), issuer=issuer)
         if endpoint:
             patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from ratchet import wiring
 from ratchet_cli.main import cli
 from ratchet_cli.seed import SECRETS
 from tests.local_stack import LocalStack, started
@@ -32,6 +33,7 @@ def ratchet(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
     """Runs a command in the stack's tree; nothing it sets stays behind."""
     monkeypatch.chdir(stack.tree)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(wiring, "_clients", {})
     before = dict(os.environ)
     yield lambda *arguments: CliRunner().invoke(cli, ["apps", *arguments])
     os.environ.clear()

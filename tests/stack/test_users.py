@@ -13,6 +13,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from ratchet import wiring
 from ratchet_cli import users
 from ratchet_cli.main import cli
 from ratchet_cli.seed import ADA, SECRETS
@@ -32,6 +33,7 @@ def ratchet(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
     """Runs a command in the stack's tree; nothing it sets stays behind."""
     monkeypatch.chdir(stack.tree)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(wiring, "_clients", {})
     monkeypatch.setattr(users, "INDEX_SECONDS", 0.0)
     before = dict(os.environ)
 
