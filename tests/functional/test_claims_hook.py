@@ -173,7 +173,7 @@ def test_the_function_has_the_last_word_about_a_claim(hooked: Service) -> None:
 
 @pytest.mark.parametrize(("sub", "fault"), WRONG.items(), ids=list(WRONG))
 def test_optional_claims_that_cannot_be_had_are_left_out_and_a_line_says_why(
-    hooked: Service, sub: str, fault: str
+    hooked: Service, capsys: pytest.CaptureFixture[str], sub: str, fault: str
 ) -> None:
     answer = attempt(hooked, "demo-native", sub, claims='{"team": "a"}')
     assert answer.status == 200
@@ -182,6 +182,9 @@ def test_optional_claims_that_cannot_be_had_are_left_out_and_a_line_says_why(
     assert line["message"] == "claims left out"
     assert line["fault"].startswith(fault)
     assert (line["client_id"], line["sub"]) == ("demo-native", sub)
+    assert '"client_id":"demo-native","service":"ratchet","ClaimsLeftOut":[1.0]' in (
+        capsys.readouterr().out
+    )
     assert "the-message" not in hooked.log.getvalue()
 
 
@@ -239,6 +242,12 @@ def test_a_session_stays_within_1_kb_whatever_is_added(hooked: Service) -> None:
 
 
 # --- docs/claims.md ------------------------------------------------------------------------------
+
+
+def test_the_page_shows_what_the_function_is_told(hooked: Service) -> None:
+    (shown,) = re.findall("```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    told = claims(hooked.start(sub="echo", amr="pwd", scope="profile orders:read"))["told"]
+    assert json.loads(shown) == {**told, "sub": "ada", "auth_time": 1795262471}
 
 
 def test_the_function_of_the_page_works(

@@ -7,6 +7,8 @@ and needs nobody else.
 from dataclasses import replace
 from typing import Any
 
+from aws_lambda_powertools.metrics import MetricUnit
+
 from ratchet import custom_claims, events
 from ratchet.application import Application
 from ratchet.errors import Fault, InvalidRequest
@@ -18,8 +20,8 @@ from ratchet.session_item import MAX_ITEM_BYTES, largest_bytes
 def enriched(session: Session, application: Application, hook: Hook | None) -> Session:
     """The session with the claims that are added to it, if its application wants any.
 
-    If they cannot be had, one for which they are optional starts without them, and a log line says
-    so. Raises Fault for one that requires them.
+    If they cannot be had, one for which they are optional starts without them, and a log line and a
+    metric say so. Raises Fault for one that requires them.
     """
     if not application.claims_hook:
         return session
@@ -31,6 +33,8 @@ def enriched(session: Session, application: Application, hook: Hook | None) -> S
             fault.log |= about
             raise
         events.log("claims left out", level="WARNING", fault=str(fault), **about)
+        metric = {"ClaimsLeftOut": (MetricUnit.Count, 1.0)}
+        events.count({"client_id": session.client_id}, metric)
         return session
 
 
