@@ -41,6 +41,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from ratchet_cli.seed import ADA, SECRETS
+from tests import proofs
 from tests.local_stack import started
 
 CHECKS: list[CheckFunction] = [
@@ -96,12 +97,31 @@ class Holder:
     def __init__(self, url: str, http: requests.Session) -> None:
         self.url = url
         self._http = http
+        self._key = proofs.new_key()
+        self._nonce: str | None = None
         self.operator = self._post(
             "/oauth/token", {"grant_type": "client_credentials"}, auth=BACKEND
         )["access_token"]
         self.registrar = self._post(
             "/oauth/token", {"grant_type": "client_credentials"}, auth=OPERATOR
         )["access_token"]
+
+    def proof(self, method: str, path: str) -> str:
+        """For a request without access token. The first has no nonce, as every client's."""
+        text = proofs.proof(
+            self._key, method, self.url + path, now=int(time.time()), nonce=self._nonce
+        )
+        if self._nonce is None:
+            form = {"grant_type": "client_credentials"}
+            answer = self._http.post(
+                f"{self.url}/oauth/token",
+                data=form,
+                headers={"DPoP": proofs.proof(self._key, "POST", f"{self.url}/oauth/token", now=1)},
+                auth=BACKEND,
+                timeout=10,
+            )
+            self._nonce = answer.headers["DPoP-Nonce"]
+        return text
 
     def guinea_pig(self, disabled: bool) -> None:
         """Makes it what it was, in case a request has deleted or broken it."""
@@ -144,6 +164,7 @@ class Changes:
     scope: str | None
     subject: str | None
     real: bool
+    proof: str
 
 
 def changes_for(operation: Any) -> st.SearchStrategy[Changes]:
@@ -162,11 +183,16 @@ def changes_for(operation: Any) -> st.SearchStrategy[Changes]:
         scope=st.sampled_from([None, None, *SCOPES]),
         subject=st.sampled_from([None, "ada", "kim"]),
         real=st.sampled_from([True, True, True, False]),
+        proof=st.sampled_from(["none", "none", "none", "real", "as generated"]),
     )
 
 
 def put_in(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
     """Puts real things into the request; returns how it has to be sent."""
+    if changes.proof != "as generated":
+        others = {name: value for name, value in case.headers.items() if name.lower() != "dpop"}
+        proof = {"DPoP": holder.proof(case.method, case.path)} if changes.proof == "real" else {}
+        case.headers = {**others, **proof}
     caller = changes.caller
     if case.path.startswith("/applications"):
         return _as_registrar(case, changes, holder)

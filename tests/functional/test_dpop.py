@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from joserfc.jwk import Key
 
+from ratchet import endpoint
 from ratchet.application import JWT_BEARER, TOKEN_EXCHANGE
 from ratchet.dpop import NONCE_SECONDS
+from ratchet.grants import refresh_token
 from ratchet.session_item import MAX_ITEM_BYTES, item_bytes, largest_bytes
 from tests import proofs
 from tests.functional.conftest import BACKEND, ISSUER, MACHINE, START, Answer, Service
@@ -297,6 +300,41 @@ def test_tabs_that_share_the_key_get_one_successor(service: Service, client: Cli
     assert {answer.status for answer in answers} == {200}
     assert len({answer["refresh_token"] for answer in answers}) == 1
     assert service.session(first["sid"]).generation == 1
+
+
+def test_of_many_at_once_the_key_gets_one_successor_and_thieves_get_nothing(
+    service: Service, client: Client, thief: Client
+) -> None:
+    """each in one write of its own, past the driver, which reads the log after each call"""
+    first = bound(service)
+    token, path = first["refresh_token"], "/oauth/refresh"
+    handle = endpoint.handler(
+        "refresh", {f"POST {path}": refresh_token.respond}, lambda: service.parts
+    )
+
+    def call(caller: Client) -> tuple[int, str]:
+        event = {
+            "routeKey": f"ANY {path}",
+            "headers": {
+                "content-type": "application/x-www-form-urlencoded",
+                "dpop": caller.proof("POST", path),
+            },
+            "requestContext": {"http": {"method": "POST"}, "domainName": "id.test"},
+            "body": f"client_id=demo-native&refresh_token={token}",
+        }
+        answer = handle(event, None)
+        body = json.loads(answer["body"])
+        return answer["statusCode"], body.get("refresh_token") or body["error_reason"]
+
+    service.calls.clear()
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(call, [client, thief] * 8))
+    assert len({answer for answer in answers[::2] if answer[0] == 200}) == 1
+    assert {status for status, _ in answers[::2]} == {200}
+    assert set(answers[1::2]) == {(400, "wrong_key")}
+    assert service.calls.names == ["UpdateItem"] * 16
+    session = service.session(first["sid"])
+    assert (session.generation, session.ended_at) == (1, None)
 
 
 def test_a_bound_session_stays_bound_when_the_application_takes_no_dpop_any_more(

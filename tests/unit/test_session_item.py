@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -51,6 +52,7 @@ STARTED: dict[str, st.SearchStrategy[Any]] = {
     "acr": TEXT,
     "device": TEXT,
     "claims": st.dictionaries(TEXT, JSON, max_size=3),
+    "jkt": st.none() | HASH.map(lambda key: urlsafe_b64encode(key).decode().rstrip("=")),
     "current_hash": HASH,
     "idle_deadline_at": INSTANT,
     "absolute_deadline_at": INSTANT,
@@ -58,6 +60,7 @@ STARTED: dict[str, st.SearchStrategy[Any]] = {
     "expires_at": INSTANT,
 }
 LATER: dict[str, st.SearchStrategy[Any]] = {
+    "proof_id": st.none() | st.binary(min_size=16, max_size=16),
     "parent_hash": st.none() | HASH,
     "sealed": st.none() | st.binary(min_size=106, max_size=106),
     "request_hash": st.none() | HASH,
@@ -223,6 +226,9 @@ def test_a_session_never_outgrows_what_was_reckoned_when_it_started(
 ) -> None:
     """Promise 2: one write unit for a refresh, whatever the session has been through."""
     reckoned = largest_bytes(session)
+    if session.jkt is None:
+        # a session that is bound to no key keeps nothing of a proof
+        later = {**later, "proof_id": None}
     become = replace(session, **later, idle_deadline_at=idle_deadline_at, attention_at=attention_at)
     if ended is not None:
         # as `SessionStore.end` does

@@ -596,3 +596,47 @@ def test_keys_that_dynamodb_keeps_leaving_out_are_a_fault(make_session: MakeSess
     with pytest.raises(Fault, match="unprocessed"):
         SessionStore(client, "sessions").read(["A" * 22])
     assert client.calls == 5
+
+
+# --- bound to a key ------------------------------------------------------------------------------
+
+JKT = "A" * 43
+OTHER_JKT = "B" * 42 + "A"
+
+
+@pytest.fixture
+def bound(make_session: MakeSession, store: SessionStore) -> Session:
+    """A stored session that is bound to a key, whose current token is T0."""
+    started = make_session(sid="K" * 22, current_hash=T0, jkt=JKT, attention_at=NOW + 1000)
+    store.create(started)
+    return started
+
+
+def test_a_bound_session_rotates_with_its_key_and_keeps_the_proof(
+    store: SessionStore, bound: Session
+) -> None:
+    outcome = store.rotate(rotation(bound, jkt=JKT, proof_id=b"p" * 16), NOW)
+    assert outcome.done
+    assert outcome.session is not None
+    assert (outcome.session.jkt, outcome.session.proof_id) == (JKT, b"p" * 16)
+    again = rotation(bound, presented_hash=T1, successor_hash=b"2" * 32, jkt=JKT)
+    assert not store.rotate(replace(again, proof_id=b"p" * 16), NOW).done
+    assert store.get(bound.sid) == outcome.session
+    assert store.rotate(replace(again, proof_id=b"q" * 16), NOW).done
+
+
+def test_a_bound_session_does_not_rotate_with_another_key(
+    store: SessionStore, bound: Session
+) -> None:
+    outcome = store.rotate(rotation(bound, jkt=OTHER_JKT, proof_id=b"p" * 16), NOW)
+    assert (outcome.done, outcome.session) == (False, bound)
+    assert store.get(bound.sid) == bound
+
+
+def test_with_rotation_off_no_proof_is_kept(store: SessionStore, bound: Session) -> None:
+    kept = rotation(bound, successor_hash=None, sealed=None, jkt=JKT, proof_id=b"p" * 16)
+    for _ in range(2):
+        outcome = store.rotate(kept, NOW)
+        assert outcome.done
+        assert outcome.session is not None
+        assert outcome.session.proof_id is None
