@@ -5,7 +5,9 @@ The emulator reports write units truthfully and read units flat, so reads are co
 
 from ratchet.request import MAX_RESOURCES
 from ratchet.session_item import MAX_ITEM_BYTES, item_bytes
+from tests.functional import test_client_assertions, test_id_tokens
 from tests.functional.conftest import BACKEND, Answer, Service
+from tests.identity_provider import identity_provider
 
 KEY = "a-random-idempotency-key"
 
@@ -108,3 +110,31 @@ def test_the_policy_is_read_once_a_minute_not_once_a_refresh(service: Service) -
     service.calls.clear()
     service.refresh(answer["refresh_token"])
     assert service.calls.names == ["GetItem", "UpdateItem"]
+
+
+def test_an_id_token_costs_no_more_than_any_other_start_of_a_session(service: Service) -> None:
+    """the session is the mark that the token was used"""
+    service.start()
+    service.calls.clear()
+    service.start()
+    (plain,) = charged(service)
+    with identity_provider() as provider:
+        shop = test_id_tokens.Shop(service, provider)
+        shop.bearer(shop.id_token(jti="warm"), KEY)
+        service.calls.clear()
+        answer = shop.bearer(shop.id_token(), KEY)
+    assert service.calls.names == ["PutItem"]
+    assert charged(service) == [plain]
+    assert item_bytes(service.item(answer["sid"])) <= MAX_ITEM_BYTES
+
+
+def test_a_client_assertion_costs_one_write_unit_more(service: Service) -> None:
+    test_client_assertions.register(service)
+    token = test_client_assertions.start(service)["refresh_token"]
+    service.calls.clear()
+    form = test_client_assertions.proved(
+        test_client_assertions.assertion(service), refresh_token=token
+    )
+    assert service.call("POST", "/oauth/refresh", form=form).status == 200
+    assert service.calls.names == ["PutItem", "UpdateItem"]
+    assert charged(service) == [(1.0, False), (1.0, False)]

@@ -4,7 +4,9 @@ http.client, because it does what it is told and no more: no redirects, no proxi
 environment, no cookies. Where may be called is for the caller to know.
 """
 
+import contextlib
 import json
+import socket
 import ssl
 import threading
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -29,9 +31,12 @@ def get_json(url: str, *, overall_seconds: float = OVERALL_SECONDS) -> Any:
     answers: list[tuple[int, str, bytes]] = []
     failures: list[str] = []
     connection = _connection(parts.scheme, parts.hostname or "", parts.port)
+    connected: list[socket.socket] = []
 
     def fetch() -> None:
         try:
+            connection.connect()
+            connected.append(connection.sock)
             answers.append(_fetch(connection, parts._replace(scheme="", netloc="").geturl()))
         except (OSError, HTTPException, ValueError) as error:
             failures.append(type(error).__name__)
@@ -44,7 +49,10 @@ def get_json(url: str, *, overall_seconds: float = OVERALL_SECONDS) -> Any:
     thread.start()
     thread.join(overall_seconds)
     if thread.is_alive():
-        connection.close()
+        for one in connected:
+            # wakes the thread, which then ends
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
         raise Fault(f"{where}: no answer in {overall_seconds} seconds")
     if failures:
         raise Fault(f"{where}: {failures[0]}")
