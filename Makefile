@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser lint format requirements openapi clean setup
+.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser browser lint format requirements openapi clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -18,6 +18,7 @@ help:
 	@echo 'make fuzz-api      every answer is one that docs/openapi.yaml describes; EXAMPLES=200 SEED='
 	@echo 'make fuzz-parser   let Atheris look for a hole in the parser; SECONDS=60 SEED='
 	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
+	@echo 'make browser       the page of docs/browser.md in Chromium; needs chromium, Node.js 20 and npm'
 	@echo 'make lint          ruff, mypy and cfn-lint'
 	@echo 'make format        let ruff put the code in order'
 	@echo 'make openapi       make what GET /openapi.json serves of docs/openapi.yaml'
@@ -55,6 +56,10 @@ fuzz-parser: setup
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet atheris
 	@$(BIN)/python -m tests.engine.fuzz_parser -max_total_time=$(or $(SECONDS),60) $(if $(SEED),-seed=$(SEED))
 
+browser: setup
+	@npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent
+	@$(BIN)/pytest tests/browser $(ARGS)
+
 model: setup
 	@$(BIN)/python -m tests.engine.model --examples $(or $(EXAMPLES),2000) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.engine.spin
@@ -89,7 +94,7 @@ requirements: setup
 	  layers/ratchet/pyproject.toml --output-file layers/ratchet/requirements.txt
 
 clean:
-	rm -rf .venv .venv-* .ratchet .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf tests/browser/node_modules .venv .venv-* .ratchet .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup:

@@ -23,6 +23,9 @@ APPLICATIONS: dict[str, dict[str, Any]] = {
         "preset": "browser",
         "grant_types": {"refresh_token"},
         "scopes": SCOPES,
+        # a page of any tool on this machine
+        "allowed_origins": {"http://localhost:*", "http://127.0.0.1:*"},
+        "refresh_cookie": True,
         "password_login": True,
     },
     "demo-native": {
@@ -96,6 +99,8 @@ def seed(environment: Mapping[str, str]) -> None:
             introspects_any=described.get("introspects_any", False),
             password_login=described.get("password_login", False),
             dpop=described.get("dpop", "off"),
+            allowed_origins=frozenset(described.get("allowed_origins", ())),
+            refresh_cookie=described.get("refresh_cookie", False),
             policy=PRESETS[preset],
         )
         applications.put(application, {"preset": preset})

@@ -2,14 +2,18 @@
 
 from ratchet import endpoint, grants, wiring
 from ratchet.client_authentication import authenticate_backend
+from ratchet.errors import InvalidRequest
 from ratchet.issue import SignIn, start_session, target_application
 from ratchet.parts import Parts
+from ratchet.refresh_cookie import asks_for_cookie
 from ratchet.request import Request
 from ratchet.response import Response
 
 
 def sessions(request: Request, parts: Parts, now: int) -> Response:
     parameters = request.form_or_json()
+    if asks_for_cookie(request):
+        raise InvalidRequest("A backend has no cookie; see docs/browser.md.")
     sign_in, client_id = SignIn.from_parameters(parameters), parameters.required("client_id")
     backend = authenticate_backend(
         request,
@@ -35,4 +39,5 @@ handler = endpoint.handler(
     {"POST /oauth/token": grants.respond, "POST /sessions": sessions},
     wiring.parts,
     nonces=True,
+    pages=True,
 )

@@ -4,6 +4,7 @@ from ratchet import dpop, endpoint, wiring
 from ratchet.client_authentication import authenticate
 from ratchet.login import LoginRequest, login
 from ratchet.parts import Parts
+from ratchet.refresh_cookie import delivery
 from ratchet.request import Request
 from ratchet.response import Response
 
@@ -18,7 +19,8 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         client_assertions=parts.client_assertions,
         now=now,
     )
-    return login(
+    deliver = delivery(request, application)
+    response = login(
         asked,
         application,
         proof=dpop.proof(request, peppers=parts.peppers, now=now),
@@ -34,6 +36,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         bus=parts.bus,
         now=now,
     )
+    return deliver(response)
 
 
-handler = endpoint.handler("login", {"POST /login": respond}, wiring.parts, nonces=True)
+handler = endpoint.handler("login", {"POST /login": respond}, wiring.parts, nonces=True, pages=True)

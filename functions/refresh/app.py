@@ -4,5 +4,9 @@ from ratchet import endpoint, wiring
 from ratchet.grants import refresh_token
 
 handler = endpoint.handler(
-    "refresh", {"POST /oauth/refresh": refresh_token.respond}, wiring.parts, nonces=True
+    "refresh",
+    {"POST /oauth/refresh": refresh_token.respond},
+    wiring.parts,
+    nonces=True,
+    pages=True,
 )

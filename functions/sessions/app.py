@@ -64,4 +64,5 @@ handler = endpoint.handler(
     wiring.parts,
     elsewhere=["POST /sessions"],
     nonces=True,
+    pages=True,
 )

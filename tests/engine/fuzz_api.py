@@ -54,6 +54,7 @@ CHECKS: list[CheckFunction] = [
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "REPORT")
 BACKEND = ("demo-backend", SECRETS["demo-backend"])
 # Who asks, most of all those whom the operation is for.
+ASKING = "Ratchet-Refresh-Token"
 CALLERS = ["as generated", "nobody", "demo-backend", "wrong secret", "the operator"]
 CLIENTS = ["the owner", "the owner", "demo-backend", "demo-backend in the body", "demo-machine"]
 BEARERS = ["the operator", "the subject", "the subject", "an ended session", "somebody"]
@@ -233,6 +234,8 @@ def put_in(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
         elif session:
             case.body = {**case.body, **_tokens(case.body, changes, session, holder)}
             _authenticate(case.body, changes)
+        if ASKING in case.headers:
+            _in_cookie(case, changes, session)
     return sent
 
 
@@ -254,6 +257,18 @@ def _as_registrar(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]
     if changes.caller in ("the subject", "an ended session", "somebody", "wrong secret"):
         return {"headers": {"Authorization": f"Bearer {holder.operator}"}}
     return {"headers": {"Authorization": f"Bearer {holder.registrar}"}}
+
+
+def _in_cookie(case: Any, changes: Changes, session: dict[str, Any]) -> None:
+    """What a browser adds for a page of demo-browser; of others a request for it is left out."""
+    case.headers = dict(case.headers)
+    if case.body.get("client_id") != "demo-browser":
+        del case.headers[ASKING]
+        return
+    cookie = f"__Host-Http-ratchet-demo-browser={session['refresh_token']}"
+    case.headers |= {"Origin": "http://localhost:3000", "Cookie": cookie}
+    for name in ("token", "refresh_token") if changes.subject else ("token",):
+        case.body.pop(name, None)
 
 
 def _sign_in(body: dict[str, Any], changes: Changes, holder: Holder) -> dict[str, Any]:
@@ -289,7 +304,7 @@ def _tokens(
         found["resource"] = [holder.url]
     if "token" in body:
         found["token"] = tokens[changes.token]
-    if "refresh_token" in body:
+    if "token" not in body and body.get("grant_type", "refresh_token") == "refresh_token":
         found["refresh_token"] = cut_off if changes.token == "cut off" else tokens["refresh_token"]
     return found
 

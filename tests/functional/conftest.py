@@ -89,9 +89,15 @@ class Answer:
     headers: Mapping[str, str]
     body: Any
     log: Mapping[str, Any]
+    cookies: list[str] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Any:
         return self.body[name]
+
+
+def cookie_value(cookie: str) -> str:
+    """The value of a Set-Cookie."""
+    return cookie.partition(";")[0].partition("=")[2]
 
 
 class Service:
@@ -166,7 +172,9 @@ class Service:
             dict(response.headers),
             json.loads(text) if text else None,
             json.loads(self.log.getvalue()[written:].splitlines()[-1]),
+            [text for name, text in response.headers if name == "set-cookie"],
         )
+        self.handed_out |= {value for cookie in answer.cookies if (value := cookie_value(cookie))}
         if response.status == 200 and isinstance(answer.body, dict):
             for name in ("access_token", "refresh_token"):
                 self.handed_out |= {answer.body[name]} if name in answer.body else set()

@@ -673,3 +673,43 @@ def test_a_proxy_of_the_environment_is_not_used(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     assert outbound.get_json(f"{shop.provider.url}/keys") == shop.provider.jwks
+
+
+# --- in a cookie ---------------------------------------------------------------------------------
+
+PAGE = "https://shop.example"
+
+
+def from_a_page(shop: Shop, origin: str = PAGE, **form: str) -> Answer:
+    headers = {"Origin": origin, "Ratchet-Refresh-Token": "cookie"}
+    sent = {"client_id": CLIENT, **form}
+    return shop.service.call("POST", "/oauth/token", form=sent, headers=headers)
+
+
+@pytest.mark.parametrize("grant", [JWT_BEARER, TOKEN_EXCHANGE])
+def test_a_page_gets_the_refresh_token_of_either_grant_in_a_cookie(shop: Shop, grant: str) -> None:
+    shop.register(allowed_origins=frozenset({PAGE}), refresh_cookie=True)
+    token = shop.id_token()
+    form = {"grant_type": grant, "assertion": token, "subject_token": token}
+    form["subject_token_type"] = f"{TOKEN_TYPE}id_token"
+    answer = from_a_page(shop, "https://evil.example", **form)
+    assert (answer.status, answer["error"], answer.cookies) == (403, "invalid_request", [])
+    assert answer.log["detail"] == "https://evil.example"
+    # and the token is not used up by that
+    answer = from_a_page(shop, **form)
+    assert (answer.status, "refresh_token" in answer.body) == (200, False)
+    assert answer.cookies[0].startswith(f"__Host-Http-ratchet-{CLIENT}=rt1_")
+    assert shop.service.session(answer["sid"]).sub == "idp:248289761001"
+
+
+def test_a_refresh_token_is_not_exchanged_into_both_body_and_cookie(shop: Shop) -> None:
+    shop.register(allowed_origins=frozenset({PAGE}), refresh_cookie=True)
+    answer = from_a_page(
+        shop,
+        grant_type=TOKEN_EXCHANGE,
+        subject_token=shop.id_token(),
+        subject_token_type=f"{TOKEN_TYPE}id_token",
+        requested_token_type=f"{TOKEN_TYPE}refresh_token",
+    )
+    assert (answer.status, answer["error"], answer.cookies) == (400, "invalid_request", [])
+    assert "exclude each other" in answer["error_description"]

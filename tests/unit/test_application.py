@@ -54,6 +54,7 @@ def test_an_application_is_read_back_as_it_was_written() -> None:
         starts_sessions_for=frozenset({"*"}),
         introspects_any=True,
         dpop="required",
+        allowed_origins=frozenset({"https://shop.example", "http://localhost:*"}),
         policy=Policy.from_mapping(written),
         sessions_valid_after=1,
         disabled_at=2,
@@ -160,3 +161,93 @@ def test_two_secrets_are_good_until_the_older_one_ends(
     assert ending.has_secret("old", NOW - 1)
     assert not ending.has_secret("old", NOW)
     assert ending.has_secret("new", NOW)
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://shop.example",
+        "https://shop.example:8443",
+        "http://localhost",
+        "http://localhost:3000",
+        "http://localhost:*",
+        "http://127.0.0.1:*",
+        "http://[::1]:8080",
+    ],
+)
+def test_an_allowed_origin_is_one_as_a_browser_writes_it(origin: str) -> None:
+    from_mapping({**LEAST, "allowed_origins": [origin]})
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "null",
+        "",
+        "shop.example",
+        "http://shop.example",
+        "https://*.shop.example",
+        "https://shop.example:*",
+        "https://shop.example/",
+        "https://shop.example/path",
+        "https://Shop.example",
+        "https://user@shop.example",
+        "https://shop.example:0443",
+        "https://shop.example\n",
+        "http://localhost.evil.example:*",
+        "http://localhost:*:*",
+    ],
+)
+def test_what_no_browser_sends_or_everybody_may_have_is_no_allowed_origin(origin: str) -> None:
+    (problem,) = problems(allowed_origins=["https://shop.example", origin])
+    assert problem.startswith("an allowed origin must be https://host")
+
+
+def test_there_is_an_end_to_allowed_origins() -> None:
+    origins = [f"https://{number}.example" for number in range(21)]
+    assert problems(allowed_origins=origins) == {"there may be 20 allowed_origins"}
+
+
+def test_a_cookie_is_for_public_applications_with_allowed_origins() -> None:
+    assert problems(refresh_cookie=True) == {"refresh_cookie needs allowed_origins"}
+    confidential = {"confidential": True, "secret_hashes": [hash_secret("s").hex()]}
+    assert problems(
+        refresh_cookie=True, allowed_origins=["https://shop.example"], **confidential
+    ) == {"refresh_cookie is for public applications only"}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "answer"),
+    [
+        ("https://shop.example", "https://shop.example", True),
+        ("https://shop.example", "https://shop.example:443", False),
+        ("https://shop.example", "http://shop.example", False),
+        ("https://shop.example", "https://shop.example.evil.example", False),
+        ("https://shop.example", "https://evil.example", False),
+        ("https://shop.example", "https://SHOP.example", False),
+        ("https://shop.example", "null", False),
+        ("https://shop.example", "", False),
+        ("http://localhost:3000", "http://localhost:3000", True),
+        ("http://localhost:3000", "http://localhost:3001", False),
+        ("http://localhost:*", "http://localhost:3001", True),
+        ("http://localhost:*", "http://localhost", True),
+        ("http://localhost:*", "http://localhost:", False),
+        ("http://localhost:*", "http://localhost:*", False),
+        ("http://localhost:*", "http://localhost:80:80", False),
+        ("http://localhost:*", "https://localhost:3001", False),
+        ("http://localhost:*", "http://127.0.0.1:3001", False),
+        ("http://localhost:*", "http://localhost:\u0663", False),
+    ],
+)
+def test_an_origin_is_allowed_as_a_whole_or_not(allowed: str, origin: str, answer: bool) -> None:
+    application = from_mapping({**LEAST, "allowed_origins": [allowed]})
+    assert application.allows_origin(origin) is answer
+
+
+def test_an_application_without_allowed_origins_allows_none() -> None:
+    assert not from_mapping(LEAST).allows_origin("https://shop.example")
+    assert not from_mapping(LEAST).allows_origin("null")

@@ -27,7 +27,7 @@ LAYERS = [
     {"access_token", "key_rotation", "kms_keys", "store", "applications", "events", "settings"},
     {"custom_claims", "hook", "outbound", "provider_keys", "single_use", "users", "attempts"},
     {"client_assertion", "claims_hook", "dpop"},
-    {"seen_proofs"},
+    {"seen_proofs", "cors", "refresh_cookie"},
     {"secret_cache", "session_end", "client_authentication", "token_response"},
     {"signing", "proof"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery", "rotate_keys"},
@@ -50,6 +50,7 @@ PURE |= {"key_rotation", "refresh_token", "access_token", "request", "response",
 PURE |= {"attributes", "jwk_set", "trusted_issuer", "assertion", "custom_claims"}
 PURE |= {"email_address", "password", "throttle"}
 PURE |= {"dpop"}
+PURE |= {"cors", "refresh_cookie"}
 
 
 def modules() -> dict[str, ast.Module]:

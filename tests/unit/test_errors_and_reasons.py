@@ -29,6 +29,7 @@ from ratchet.errors import (
     MethodNotAllowed,
     MissingToken,
     OAuthError,
+    OriginNotAllowed,
     RefusedProof,
     ResourceError,
     SessionNotFound,
@@ -48,6 +49,7 @@ DETAIL = "private-detail"
 EXAMPLES: list[OAuthError] = [
     OAuthError(DETAIL),
     InvalidRequest("The parameter scope is missing."),
+    OriginNotAllowed("https://evil.example"),
     MethodNotAllowed("GET, DELETE"),
     InvalidClient(DETAIL),
     InvalidClient(DETAIL, basic=True),
@@ -120,6 +122,8 @@ def test_the_reasons_are_those_of_the_design() -> None:
         *("malformed", "unknown_pepper", "idle_expired", "absolute_expired", "reused"),
         *("revoked_by_user", "revoked_by_operator", "revoked_everywhere", "application_disabled"),
         *("assertion_invalid", "assertion_expired", "assertion_used"),
+        # Ours: a browser without the cookie is no lost session.
+        "no_cookie",
         *("policy_cutoff", "session_unknown", "wrong_client", "throttled", "unavailable"),
         # of sign-ins with a password
         *("wrong_credentials", "user_disabled", "password_changed"),

@@ -397,3 +397,39 @@ def test_an_idempotency_key_of_another_length_is_refused(length: int) -> None:
     with pytest.raises(InvalidRequest, match="16 to 255") as caught:
         request(headers={"idempotency-key": "k" * length}).idempotency_key()
     assert status(caught) == 400
+
+
+# --- cookies -------------------------------------------------------------------------------------
+
+
+def with_cookies(*cookies: str) -> Request:
+    return Request.from_event(event(cookies=list(cookies)), "https://id.test")
+
+
+@pytest.mark.parametrize(
+    ("cookies", "value"),
+    [
+        (["a=1"], "1"),
+        (["b=2", "a=1=1"], "1=1"),
+        ([" a = 1 "], "1"),
+        (["a="], None),
+        (["a"], None),
+        (["A=1", "aa=1", "=1"], None),
+        ([], None),
+    ],
+)
+def test_a_cookie_is_read_by_its_exact_name(cookies: list[str], value: str | None) -> None:
+    assert with_cookies(*cookies).cookie("a") == value
+
+
+def test_a_request_may_have_no_cookies() -> None:
+    assert request().cookie("a") is None
+
+
+def test_a_cookie_must_not_be_there_twice() -> None:
+    with pytest.raises(InvalidRequest, match="more than once"):
+        with_cookies("a=1", "b=2", "a=1").cookie("a")
+
+
+def test_a_cookie_does_not_show_in_a_repr() -> None:
+    assert "rt1_" not in repr(with_cookies("a=rt1_x"))

@@ -5,6 +5,7 @@ line in `_rules`; its default means "off".
 """
 
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
@@ -26,6 +27,14 @@ MAX_CLIENT_ID = 64
 MAX_NAME = 128
 MAX_SECRETS = 2
 MAX_FORMER_POLICIES = 8
+MAX_ALLOWED_ORIGINS = 20
+
+# RFC 6454 section 6.1, as browsers serialise it. A port of "*" stands for all of them: on a
+# developer's own machine every tool takes another one.
+_ORIGIN = re.compile(
+    r"https://[a-z0-9.-]{1,253}(:[1-9][0-9]{0,4})?"
+    r"|http://(localhost|127\.0\.0\.1|\[::1\])(:([1-9][0-9]{0,4}|\*))?"
+)
 
 
 class InvalidApplication(Invalid):
@@ -72,6 +81,8 @@ class Application:
     introspects_any: it may introspect the tokens of other applications too.
     password_login: its users may sign in with e-mail address and password at POST /login.
     dpop: whether what it is given is bound to a key it proves to have (RFC 9449, docs/dpop.md).
+    allowed_origins: origins (RFC 6454) whose pages may read its answers (CORS).
+    refresh_cookie: such a page may have the refresh token in a cookie (docs/browser.md).
     sessions_valid_after: sessions that started earlier are over (epoch seconds).
     former_policies: those that older sessions keep, oldest first.
     longest_absolute_ttl_seconds: no session of it started with more; 0: with more than it has now.
@@ -94,6 +105,8 @@ class Application:
     introspects_any: bool = False
     password_login: bool = False
     dpop: str = "off"
+    allowed_origins: frozenset[str] = frozenset()
+    refresh_cookie: bool = False
     policy: Policy
     sessions_valid_after: int = 0
     disabled_at: int | None = None
@@ -177,6 +190,28 @@ class Application:
                 "password_login starts sessions, so it needs the grant type refresh_token",
             ),
             Rule("dpop", self.dpop in DPOP, f"dpop must be one of {', '.join(DPOP)}"),
+            Rule(
+                "allowed_origins",
+                len(self.allowed_origins) <= MAX_ALLOWED_ORIGINS,
+                f"there may be {MAX_ALLOWED_ORIGINS} allowed_origins",
+            ),
+            Rule(
+                "allowed_origins",
+                all(map(_ORIGIN.fullmatch, self.allowed_origins)),
+                "an allowed origin must be https://host, or http://localhost or http://127.0.0.1, "
+                "in lower case, with a port if it has one, without a path",
+            ),
+            Rule(
+                "refresh_cookie allowed_origins",
+                bool(self.allowed_origins) or not self.refresh_cookie,
+                "refresh_cookie needs allowed_origins",
+            ),
+            # OAuth 2.0 for Browser-Based Applications section 6.3.3.1: a page has no secret
+            Rule(
+                "refresh_cookie confidential",
+                not (self.refresh_cookie and self.confidential),
+                "refresh_cookie is for public applications only",
+            ),
         ]
 
     def _keys_rules(self) -> list[Rule]:
@@ -248,6 +283,12 @@ class Application:
     def may_start_sessions_for(self, client_id: str) -> bool:
         return bool({"*", client_id} & self.starts_sessions_for)
 
+    def allows_origin(self, origin: str) -> bool:
+        """Whether pages of this origin may read its answers; "null" never."""
+        host, _, port = origin.rpartition(":")
+        any_port = f"{host if port.isascii() and port.isdecimal() else origin}:*"
+        return "*" not in origin and bool({origin, any_port} & self.allowed_origins)
+
 
 def hash_secret(secret: str) -> bytes:
     """SHA-256 of a client secret, 32 bytes."""
@@ -301,6 +342,8 @@ def from_mapping(item: Mapping[str, Any]) -> Application:
         "introspects_any": read.flag("introspects_any"),
         "password_login": read.flag("password_login"),
         "dpop": read.text("dpop", "off"),
+        "allowed_origins": frozenset(read.texts("allowed_origins")),
+        "refresh_cookie": read.flag("refresh_cookie"),
         "policy": _policy(read),
         "sessions_valid_after": read.instant("sessions_valid_after") or 0,
         "disabled_at": read.instant("disabled_at"),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ratchet import dpop, events
+from ratchet import cors, dpop, events
 from ratchet.errors import (
     DPOP_NONCE,
     Fault,
@@ -33,12 +33,14 @@ def handler(
     *,
     elsewhere: Sequence[str] = (),
     nonces: bool = False,
+    pages: bool = False,
 ) -> Handler:
     """A Lambda handler for payload format 2.0.
 
     routes: by method and path as template.yaml writes it, `"GET /sessions/{sid}"`.
     elsewhere: routes on the same paths that another function answers, for the header Allow.
     nonces: the answer to a request with a DPoP proof has the nonce for the next (RFC 9449 8.2).
+    pages: pages of other origins may call it, those that an application allows (CORS).
     """
     if nonces:
         routes = {route: _renewing_nonce(respond) for route, respond in routes.items()}
@@ -50,7 +52,7 @@ def handler(
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         started = time.perf_counter()
         method, path = event["requestContext"]["http"]["method"], event["routeKey"].split(" ")[-1]
-        response = _answer(event, routes, ", ".join(allowed.get(path, ())), parts)
+        response = _answer(event, routes, ", ".join(allowed.get(path, ())), parts, pages=pages)
         events.request_finished(
             function,
             route=f"{method if method.isalpha() else '?'} {path}",
@@ -80,26 +82,36 @@ def _answer(
     routes: Mapping[str, Respond],
     allowed: str,
     parts: Callable[[], Parts],
+    *,
+    pages: bool,
 ) -> Response:
+    shared: Mapping[str, str] = cors.VARY if pages else {}
     try:
-        ready = parts()
+        ready, now = parts(), clock()
         request = Request.from_event(event, ready.issuer)
-        respond = routes.get(f"{request.method} {request.resource}")
-        if respond is None:
+        if pages:
+            client_id = cors.named_client_id(request)
+            application = ready.applications.get(client_id, now) if client_id else None
+            shared = cors.headers(request, application)
+        if pages and cors.is_preflight(request):
+            response = cors.preflight(request, application, allowed)
+        elif respond := routes.get(f"{request.method} {request.resource}"):
+            response = respond(request, ready, now)
+        else:
             raise MethodNotAllowed(allowed)
-        return respond(request, ready, clock())
     except ResourceError as error:
         # RFC 9449 section 7.1: who came with DPoP is challenged with DPoP.
         if (event.get("headers") or {}).get("authorization", "").lower().startswith("dpop "):
             error.scheme = "DPoP"
-        return _refusal(error)
+        response = _refusal(error)
     except OAuthError as error:
-        return _refusal(error)
+        response = _refusal(error)
     except Fault as fault:
-        return _refusal(TemporarilyUnavailable(fault=str(fault), **fault.log))
+        response = _refusal(TemporarilyUnavailable(fault=str(fault), **fault.log))
     except Exception as error:  # noqa: BLE001 - the edge: a defect, too, must not sign anyone out
         # Its message could quote a token, so only its type and place are kept.
-        return _refusal(TemporarilyUnavailable(fault=type(error).__name__, at=_place(error)))
+        response = _refusal(TemporarilyUnavailable(fault=type(error).__name__, at=_place(error)))
+    return replace(response, headers={**response.headers, **shared})
 
 
 def _refusal(error: OAuthError) -> Response:
@@ -112,7 +124,8 @@ def _refusal(error: OAuthError) -> Response:
         body |= {"error_reason": error.reason.value, "retry": error.reason.retry.value}
         log["error_reason"] = error.reason.value
     body |= error.members
-    return Response(status=error.status, body=body, headers={**NO_STORE, **error.headers}, log=log)
+    headers = {**NO_STORE, **error.headers}
+    return Response(status=error.status, body=body, headers=headers, cookies=error.cookies, log=log)
 
 
 def _place(error: Exception) -> str:

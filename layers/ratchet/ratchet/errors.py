@@ -4,6 +4,7 @@ Nothing here knows HTTP events; `endpoint` is the one place that turns an error 
 Texts stay within RFC 6749 section 5.2's characters (%x20-21 / %x23-5B / %x5D-7E).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ class OAuthError(Exception):
     """A refusal.
 
     detail: private, for the log line. log: fields of the log line (`events.FIELDS`).
+    cookies: the text of each Set-Cookie that the answer has.
     """
 
     status = 400
@@ -45,6 +47,7 @@ class OAuthError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.log = log
+        self.cookies: Sequence[str] = ()
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -84,6 +87,18 @@ class InvalidDescription(InvalidRequest):
     @property
     def members(self) -> Mapping[str, Any]:
         return {"problems": self.problems}
+
+
+class OriginNotAllowed(OAuthError):
+    """A page asks for what only pages of the application's `allowed_origins` may have."""
+
+    status = 403
+    description = "The Origin of this request is not one of the application's allowed_origins."
+
+    def __init__(self, origin: str | None, **log: Any) -> None:
+        # The log shows only what is an origin, not whatever stands in the header.
+        is_one = origin is not None and re.fullmatch(r"[a-z+.-]{1,20}://[a-z0-9.:-]{1,100}", origin)
+        super().__init__("no Origin" if origin is None else origin if is_one else "odd", **log)
 
 
 class MethodNotAllowed(InvalidRequest):

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     APPLICATION_DISABLED = "application_disabled"
     POLICY_CUTOFF = "policy_cutoff"
     SESSION_UNKNOWN = "session_unknown"
+    NO_COOKIE = "no_cookie"
     WRONG_CLIENT = "wrong_client"
     ASSERTION_INVALID = "assertion_invalid"
     ASSERTION_EXPIRED = "assertion_expired"
@@ -58,6 +59,7 @@ _DESCRIPTIONS = {
     Reason.APPLICATION_DISABLED: "The application is disabled.",
     Reason.POLICY_CUTOFF: "The application ended all sessions that started earlier.",
     Reason.SESSION_UNKNOWN: "There is no such session.",
+    Reason.NO_COOKIE: "The browser sent no cookie with a refresh token for this application.",
     Reason.WRONG_CLIENT: "The refresh token belongs to another application.",
     Reason.ASSERTION_INVALID: "The assertion is not one that this application takes.",
     Reason.ASSERTION_EXPIRED: "The assertion has expired or is too old.",

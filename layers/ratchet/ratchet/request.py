@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -23,8 +23,9 @@ ABSOLUTE_URI = re.compile("[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?@!$&'()*+,;=%
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Header names are lower case. issuer: the identifier that answers to this request carry.
+    """Header names are lower case, and Cookie is not among them. cookies: each as name=value.
 
+    issuer: the identifier that answers to this request carry.
     source_ip: of whoever opened the connection to API Gateway; no header has a say in it.
     """
 
@@ -37,6 +38,7 @@ class Request:
     request_id: str
     issuer: str
     source_ip: str = ""
+    cookies: Sequence[str] = field(default=(), repr=False)
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any], issuer: str) -> "Request":
@@ -63,6 +65,7 @@ class Request:
             # caller's to choose, unlike a Host header.
             issuer=issuer or f"https://{context['domainName']}",
             source_ip=context["http"].get("sourceIp", ""),
+            cookies=event.get("cookies") or (),
         )
 
     def form(self) -> "Parameters":
@@ -117,6 +120,17 @@ class Request:
         if known is None or not token.strip():
             raise MissingToken("no access token")
         return known, token.strip()
+
+    def cookie(self, name: str) -> str | None:
+        """The value of a cookie (RFC 6265 section 4.2), None for none or an empty one."""
+        values = [
+            value
+            for known, _, value in (pair.partition("=") for pair in self.cookies)
+            if known.strip() == name
+        ]
+        if len(values) > 1:
+            raise InvalidRequest("The cookie is there more than once.")
+        return values[0].strip() or None if values else None
 
     def idempotency_key(self) -> str | None:
         """The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header), or None."""

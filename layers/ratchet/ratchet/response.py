@@ -1,7 +1,7 @@
 """One HTTP answer, and how it becomes API Gateway's payload format 2.0."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,20 +16,26 @@ ALWAYS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """body: a JSON object, or None for an empty answer. log: fields of the log line."""
+    """body: a JSON object, or None for an empty answer. log: fields of the log line.
+
+    cookies: the text of each Set-Cookie, which is no header here because it may repeat.
+    """
 
     status: int = 200
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=lambda: NO_STORE)
+    cookies: Sequence[str] = field(default=(), repr=False)
     log: Mapping[str, Any] = field(default_factory=dict)
 
     def to_payload(self) -> dict[str, Any]:
-        headers = {**ALWAYS, **self.headers}
-        if self.body is None:
-            return {"statusCode": self.status, "headers": headers, "body": ""}
-        headers["Content-Type"] = "application/json"
-        return {
+        payload: dict[str, Any] = {
             "statusCode": self.status,
-            "headers": headers,
-            "body": json.dumps(self.body, separators=(",", ":")),
+            "headers": {**ALWAYS, **self.headers},
+            "body": "",
         }
+        if self.cookies:
+            payload["cookies"] = list(self.cookies)
+        if self.body is not None:
+            payload["headers"]["Content-Type"] = "application/json"
+            payload["body"] = json.dumps(self.body, separators=(",", ":"))
+        return payload

@@ -6,6 +6,7 @@ from ratchet.client_authentication import authenticate
 from ratchet.errors import InvalidGrant
 from ratchet.id_token import check_grant, session_of_id_token
 from ratchet.parts import Parts
+from ratchet.refresh_cookie import delivery
 from ratchet.request import Request
 from ratchet.response import Response
 
@@ -25,8 +26,9 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         now=now,
     )
     check_grant(application, JWT_BEARER)
+    deliver = delivery(request, application)
     try:
-        return session_of_id_token(
+        answer = session_of_id_token(
             text,
             application,
             request,
@@ -43,3 +45,4 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         # section 3.1: "the value of the "error" parameter MUST be the "invalid_grant" error code"
         about = {"client_id": application.client_id, **refused.log}
         raise InvalidGrant(refused.reason, refused.detail, **about) from None
+    return deliver(answer)

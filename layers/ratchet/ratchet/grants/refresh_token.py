@@ -3,30 +3,73 @@
 from typing import Any
 
 from ratchet import dpop, refresh_token
+from ratchet.application import Application
 from ratchet.client_authentication import authenticate
 from ratchet.dead_sessions import REMEMBERED_SECONDS
 from ratchet.errors import Fault, InvalidGrant, UnauthorizedClient
 from ratchet.parts import Parts
+from ratchet.reasons import Reason
 from ratchet.refresh import refresh
-from ratchet.request import Request
+from ratchet.refresh_cookie import asks_for_cookie, refresh_cookie
+from ratchet.refresh_token import RefreshToken
+from ratchet.request import Parameters, Request
 from ratchet.response import Response
 
 
 def respond(request: Request, parts: Parts, now: int) -> Response:
-    """refresh_token; optionally scope, resource and the Idempotency-Key header.
+    """refresh_token or the cookie; optionally scope, resource and the Idempotency-Key header.
 
-    Errors: see `refresh`.
+    Errors: see `refresh` and `refresh_cookie`.
     """
     form = request.form()
+    if asks_for_cookie(request):
+        return _with_cookie(request, form, parts, now)
     # First what costs nothing: garbage and expired tokens are refused before any lookup.
     token = refresh_token.parse(form.required("refresh_token"), peppers=parts.peppers, now=now)
-    application = authenticate(
+    application = _application(request, form, parts, now)
+    return _rotate(token, application, request, form, parts, now)
+
+
+def _with_cookie(request: Request, form: Parameters, parts: Parts, now: int) -> Response:
+    """The answer's refresh token goes into the cookie; the request's comes from there.
+
+    Unless it is in the body: so a page moves a session into the cookie that its backend started.
+    """
+    application = _application(request, form, parts, now)
+    cookie = refresh_cookie(request, application)
+    in_body, in_cookie = form.text("refresh_token"), cookie.value(request)
+    presented = in_body or in_cookie
+    if presented is None:
+        raise InvalidGrant(Reason.NO_COOKIE, client_id=application.client_id)
+    try:
+        token = refresh_token.parse(presented, peppers=parts.peppers, now=now)
+        return cookie.carry(_rotate(token, application, request, form, parts, now))
+    except InvalidGrant as refusal:
+        # Only here, where it can never work again: no race, no outage and no mistake in a request
+        # takes the cookie away.
+        if in_body is None:
+            refusal.cookies = (cookie.cleared(),)
+        raise
+
+
+def _application(request: Request, form: Parameters, parts: Parts, now: int) -> Application:
+    return authenticate(
         request,
         form,
         applications=parts.applications,
         client_assertions=parts.client_assertions,
         now=now,
     )
+
+
+def _rotate(
+    token: RefreshToken,
+    application: Application,
+    request: Request,
+    form: Parameters,
+    parts: Parts,
+    now: int,
+) -> Response:
     allowed = "refresh_token" in application.grant_types and application.policy.refresh_tokens
     if not allowed:
         raise UnauthorizedClient("grant not allowed", client_id=application.client_id)

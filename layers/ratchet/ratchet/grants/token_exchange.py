@@ -9,6 +9,7 @@ from ratchet.client_authentication import authenticate
 from ratchet.errors import InvalidRequest, InvalidSubjectToken, InvalidTarget
 from ratchet.id_token import check_grant, session_of_id_token
 from ratchet.parts import Parts
+from ratchet.refresh_cookie import asks_for_cookie, delivery
 from ratchet.request import Parameters, Request
 from ratchet.response import Response
 
@@ -32,6 +33,9 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         now=now,
     )
     check_grant(application, TOKEN_EXCHANGE)
+    if requested == REFRESH_TOKEN and asks_for_cookie(request):
+        raise InvalidRequest("requested_token_type and the cookie exclude each other.")
+    deliver = delivery(request, application)
     try:
         answer = session_of_id_token(
             text,
@@ -49,6 +53,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     except RefusedAssertion as refused:
         about = {"client_id": application.client_id, **refused.log}
         raise InvalidSubjectToken(refused.reason, refused.detail, **about) from None
+    answer = deliver(answer)
     return replace(answer, body=_body(dict(answer.body or {}), requested))
 
 

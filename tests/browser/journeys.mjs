@@ -1,0 +1,280 @@
+// What a person does in a browser, each as a sentence of the specification. Prints one JSON object:
+// every sentence with null, or with what went wrong. Run by test_browser.py.
+//
+//   node journeys.mjs '{"chromium": path, "sites": {name: url}, "api": url, "backend": "id:secret"}'
+
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+
+const { chromium: executablePath, sites, api, backend } = JSON.parse(process.argv[2]);
+const COOKIE = "__Host-Http-ratchet-demo-browser";
+const DAY = 86_400;
+
+/** What the backend of an application does. */
+async function call(method, path, { form, headers } = {}) {
+  const body = form && new URLSearchParams(form);
+  const answer = await fetch(api + path, { method, headers, body });
+  const text = await answer.text();
+  assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
+  return text && JSON.parse(text);
+}
+
+const basic = { Authorization: `Basic ${btoa(backend)}` };
+const startSession = (client_id) =>
+  call("POST", "/sessions", { form: { client_id, sub: "ada" }, headers: basic });
+
+async function operator(method, path) {
+  const form = { grant_type: "client_credentials" };
+  const { access_token } = await call("POST", "/oauth/token", { form, headers: basic });
+  return call(method, path, { headers: { Authorization: `Bearer ${access_token}` } });
+}
+
+async function open(context, site, client_id = "demo-browser") {
+  const page = await context.newPage();
+  await page.goto(`${site}/?client_id=${client_id}`);
+  await page.waitForFunction(() => window.session);
+  return page;
+}
+
+/** A page that is signed in, and its session. */
+async function signedIn(context, site = sites.page, client_id = "demo-browser") {
+  const page = await open(context, site, client_id);
+  const { sid, refresh_token } = await startSession(client_id);
+  await page.evaluate((token) => session.adopt(token), refresh_token);
+  return { page, sid };
+}
+
+/** null, or why nobody is signed in. */
+const refused = (page) =>
+  page.evaluate(() => session.refresh().then(() => null, (e) => e.error_reason ?? e.message));
+
+const sidOf = (page) =>
+  page.evaluate(async () => JSON.parse(atob((await session.accessToken()).split(".")[1])).sid);
+
+const cookies = async (context) =>
+  Object.fromEntries((await context.cookies()).map((cookie) => [cookie.name, cookie]));
+
+/** A fetch of the page's own, without the module's lock. Resolves to the status, 0 for none. */
+const raw = (page, path, { client_id, headers, ...parameters }) =>
+  page.evaluate(
+    async ({ url, client_id, headers, parameters }) => {
+      const body = new URLSearchParams({ client_id, ...parameters });
+      const options = { method: "POST", credentials: "include", headers, body };
+      return fetch(url, options).then((answer) => answer.status, () => 0);
+    },
+    {
+      url: `${new URL(page.url()).origin.replace(/:\d+$/, "")}:${new URL(api).port}${path}`,
+      client_id,
+      headers,
+      parameters,
+    },
+  );
+
+const asking = { "Ratchet-Refresh-Token": "cookie" };
+
+const journeys = {
+  async "no script sees the refresh token"(context) {
+    const bodies = [];
+    context.on("response", (answer) => bodies.push(answer.text().catch(() => "")));
+    const { page } = await signedIn(context);
+    await page.evaluate(() => session.refresh());
+    const { [COOKIE]: cookie, ...others } = await cookies(context);
+    assert.deepEqual(others, {});
+    const { value, expires, ...attributes } = cookie;
+    assert.match(value, /^rt1_/);
+    assert.ok(Math.abs(expires - Date.now() / 1000 - 44 * DAY) < 60);
+    assert.deepEqual(attributes, {
+      name: COOKIE,
+      domain: "localhost",
+      path: "/",
+      httpOnly: true,
+      secure: true,
+      sameSite: "Strict",
+    });
+    assert.equal(await page.evaluate(() => document.cookie), "");
+    assert.equal(await page.evaluate(() => JSON.stringify({ ...localStorage })), "{}");
+    const seen = (await Promise.all(bodies)).join();
+    assert.ok(seen.includes("access_token") && !seen.includes("rt1_"));
+  },
+
+  async "a person signs in with e-mail address and password"(context) {
+    const page = await open(context, sites.page);
+    const signIn = (password) => page.evaluate(
+      (password) => session.signIn("ada@example.com", password).then(() => null, (e) => e.error_reason),
+      password,
+    );
+    assert.equal(await signIn("staple"), "wrong_credentials");
+    assert.deepEqual(await cookies(context), {});
+    assert.equal(await signIn("correct-horse-battery-staple"), null);
+    const sid = await sidOf(page);
+    await page.reload();
+    await page.waitForFunction(() => window.session);
+    assert.equal(await sidOf(page), sid);
+  },
+
+  async "a reload and a new tab keep the session"(context) {
+    const { page, sid } = await signedIn(context);
+    await page.reload();
+    await page.waitForFunction(() => window.session);
+    assert.equal(await sidOf(page), sid);
+    const tab = await open(context, sites.page);
+    assert.equal(await sidOf(tab), sid);
+  },
+
+  async "two tabs that refresh at the same instant stay signed in"(context) {
+    const { page, sid } = await signedIn(context);
+    const tab = await open(context, sites.page);
+    for (let round = 0; round < 10; round++) {
+      const form = { client_id: "demo-browser", headers: asking };
+      const path = "/oauth/refresh?client_id=demo-browser";
+      const statuses = await Promise.all([page, tab, page, tab].map((p) => raw(p, path, form)));
+      assert.deepEqual(statuses, [200, 200, 200, 200], `round ${round}`);
+    }
+    await Promise.all([page, tab].map((p) => p.evaluate(() => session.refresh())));
+    assert.deepEqual([await sidOf(page), await sidOf(tab)], [sid, sid]);
+    assert.equal((await operator("GET", `/sessions/${sid}`)).status, "active");
+  },
+
+  async "an answer that was lost is asked for again"(context) {
+    const { page, sid } = await signedIn(context);
+    const { [COOKIE]: before } = await cookies(context);
+    const key = "the-key-of-the-lost-one";
+    await page.evaluate((key) => localStorage.setItem("ratchet-key-demo-browser", key), key);
+    // The service has rotated, the browser never heard of it.
+    await call("POST", "/oauth/refresh", {
+      form: { client_id: "demo-browser" },
+      headers: {
+        ...asking,
+        Origin: sites.page,
+        Cookie: `${COOKIE}=${before.value}`,
+        "Idempotency-Key": key,
+      },
+    });
+    assert.equal(await refused(page), null);
+    assert.equal(await sidOf(page), sid);
+    assert.equal((await operator("GET", `/sessions/${sid}`)).generation, 2);
+    assert.equal(await refused(page), null);
+  },
+
+  async "an outage keeps the session"(context) {
+    const { page, sid } = await signedIn(context);
+    let failures = 0;
+    await page.route(/oauth\/refresh/, async (route) => {
+      if (route.request().method() !== "POST" || failures >= 2) return route.continue();
+      if (failures++ === 0) return route.abort();
+      return route.fulfill({
+        status: 503,
+        headers: {
+          "Retry-After": "1",
+          "Access-Control-Allow-Origin": sites.page,
+          "Access-Control-Allow-Credentials": "true",
+          "Access-Control-Expose-Headers": "Retry-After",
+        },
+        json: { error: "temporarily_unavailable", error_reason: "unavailable", retry: "after" },
+      });
+    });
+    assert.equal(await refused(page), null);
+    assert.equal(failures, 2);
+    assert.equal(await sidOf(page), sid);
+  },
+
+  async "a page of another origin cannot use the cookie"(context) {
+    // On the same site, so that SameSite=Strict does not help: a port, as it could be a subdomain.
+    const { page, sid } = await signedIn(context, sites.page, "shop");
+    const before = await operator("GET", `/sessions/${sid}`);
+    for (const path of ["/oauth/refresh", "/oauth/revoke"]) {
+      const evil = await open(context, sites.other, "shop");
+      for (const address of [path, `${path}?client_id=shop`]) {
+        const preflighted = { client_id: "shop", headers: asking };
+        assert.equal(await raw(evil, address, preflighted), 0, address);
+        assert.equal(await raw(evil, address, { client_id: "shop", headers: {} }), 0, address);
+      }
+      await evil.goto(`${sites.other}/form?path=${path}&client_id=shop`);
+      await Promise.all([evil.waitForNavigation(), evil.click("button")]);
+      assert.match(await evil.innerText("body"), /parameter (refresh_token|token) is missing/);
+    }
+    assert.deepEqual(await operator("GET", `/sessions/${sid}`), before);
+    assert.equal(await refused(page), null);
+  },
+
+  async "a page of another site does not even send the cookie"(context) {
+    const { page, sid } = await signedIn(context);
+    const elsewhere = await open(context, sites.elsewhere);
+    // Ports do not part cookies: what /echo of the host is sent is what the API would be sent.
+    const sent = (from) =>
+      from.evaluate(
+        (url) => fetch(url, { credentials: "include" }).then((answer) => answer.text()),
+        `${sites.page}/echo`,
+      );
+    assert.equal(await sent(elsewhere), "");
+    assert.match(await sent(page), new RegExp(`^${COOKIE}=rt1_`));
+    assert.equal(await sidOf(page), sid);
+  },
+
+  async "a session that was ended takes the cookie with it"(context) {
+    const { page, sid } = await signedIn(context);
+    await operator("DELETE", `/sessions/${sid}`);
+    assert.equal(await refused(page), "revoked_by_operator");
+    assert.deepEqual(await cookies(context), {});
+    assert.equal(await refused(page), "no_cookie");
+  },
+
+  async "signing out ends the session and takes the cookie away"(context) {
+    const { page, sid } = await signedIn(context);
+    await page.evaluate(() => session.signOut());
+    assert.deepEqual(await cookies(context), {});
+    const { status, reason } = await operator("GET", `/sessions/${sid}`);
+    assert.deepEqual({ status, reason }, { status: "ended", reason: "revoked_by_user" });
+    assert.equal(await refused(page), "no_cookie");
+  },
+
+  async "two applications at one address do not sign each other out"(context) {
+    const first = await signedIn(context);
+    const second = await signedIn(context, sites.page, "shop");
+    assert.deepEqual(Object.keys(await cookies(context)).sort(), [
+      COOKIE,
+      "__Host-Http-ratchet-shop",
+    ]);
+    await first.page.evaluate(() => session.refresh());
+    await first.page.evaluate(() => session.signOut());
+    assert.equal(await refused(second.page), null);
+    assert.equal(await sidOf(second.page), second.sid);
+  },
+
+  async "it works on http://127.0.0.1 too"(context) {
+    const { page, sid } = await signedIn(context, sites.address);
+    await page.evaluate(() => session.refresh());
+    const { [COOKIE]: cookie } = await cookies(context);
+    assert.deepEqual([cookie.domain, cookie.secure], ["127.0.0.1", true]);
+    assert.equal(await sidOf(page), sid);
+    assert.equal(await page.evaluate(() => document.cookie), "");
+  },
+
+  async "a page may ask for the subject's own sessions"(context) {
+    const { page, sid } = await signedIn(context);
+    const found = await page.evaluate(async (url) => {
+      const headers = { Authorization: `Bearer ${await session.accessToken()}` };
+      const answer = await fetch(url, { headers });
+      return (await answer.json()).sessions.find((one) => one.current).sid;
+    }, `http://localhost:${new URL(api).port}/sessions?client_id=demo-browser`);
+    assert.equal(found, sid);
+  },
+};
+
+// As root Chromium does not start with its sandbox.
+const args = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
+const browser = await chromium.launch({ executablePath, args });
+const results = {};
+for (const [sentence, journey] of Object.entries(journeys)) {
+  const context = await browser.newContext();
+  context.setDefaultTimeout(15_000);
+  try {
+    await journey(context);
+    results[sentence] = null;
+  } catch (error) {
+    results[sentence] = String(error.stack ?? error);
+  }
+  await context.close();
+}
+await browser.close();
+process.stdout.write(JSON.stringify(results));

@@ -1,0 +1,170 @@
+"""Browser mode in a real browser: the page of docs/browser.md in the machine's own Chromium.
+
+Needs Chromium, Node.js and `npm ci` in this folder (`make browser` does that); skipped without.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+
+from ratchet.application import Application
+from ratchet.applications import Applications
+from ratchet.policy import PRESETS
+from ratchet_cli import running
+from ratchet_cli.seed import SECRETS
+from tests.local_stack import ROOT, LocalStack, started
+
+HERE = Path(__file__).parent
+SENTENCES = re.findall(r'^  async "(.*)"\(', (HERE / "journeys.mjs").read_text("utf-8"), re.M)
+NODE = 20  # what playwright-core asks for
+PAGE = "<!doctype html><script type=module>import * as session from '/session.js?client_id={}';"
+PAGE += "window.session = session</script>"
+FORM = "<!doctype html><form method=post action='{}'><input name=client_id value='{}'><button>"
+ADDRESS = "http://localhost:8787"
+
+
+def _version(node: str) -> int:
+    """Its major version, 0 when it does not start."""
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    return int(done.stdout.lstrip("v").partition(".")[0] or 0)
+
+
+def needed() -> tuple[str, str]:
+    """Node.js and Chromium; skips the test without them."""
+    node = shutil.which("node")
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("no Chromium (Debian: apt-get install chromium)")
+    if node is None or _version(node) < NODE:
+        pytest.skip(f"no Node.js {NODE} or newer (Debian 13: apt-get install nodejs npm)")
+    if not (HERE / "node_modules" / "playwright-core").is_dir():
+        pytest.skip("no playwright-core (make browser installs it)")
+    return node, chromium
+
+
+def sample() -> str:
+    """The page's script, as the documentation has it."""
+    page = (ROOT / "docs" / "browser.md").read_text("utf-8")
+    (script,) = re.findall(r"^```js\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return str(script)
+
+
+@contextlib.contextmanager
+def site(port_of_api: int) -> Iterator[int]:
+    """Serves the page on a port of its own; its script calls the API by the page's host name."""
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            query = {name: values[0] for name, values in parse_qs(address.query).items()}
+            client_id = query.get("client_id", "")
+            api = f"http://{self.headers['Host'].rpartition(':')[0]}:{port_of_api}"
+            if address.path == "/session.js":
+                text = sample().replace(ADDRESS, api).replace("demo-browser", client_id)
+                kind = "text/javascript"
+            elif address.path == "/form":
+                text, kind = FORM.format(api + query["path"], client_id), "text/html"
+            elif address.path == "/echo":
+                text, kind = self.headers.get("Cookie", ""), "text/plain"
+            else:
+                text, kind = PAGE.format(client_id), "text/html"
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            if address.path == "/echo":
+                self.send_header("Access-Control-Allow-Origin", self.headers.get("Origin", "*"))
+                self.send_header("Access-Control-Allow-Credentials", "true")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def register_shop(stack: LocalStack, origin: str) -> None:
+    """An application that allows this one origin, as a deployed one would."""
+    found = running.read(stack.tree / running.FOLDER)
+    assert found is not None
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=found.endpoint_url,
+        region_name=found.region,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    shop = Application(
+        client_id="shop",
+        confidential=False,
+        grant_types=frozenset({"refresh_token"}),
+        scopes=frozenset({"profile"}),
+        allowed_origins=frozenset({origin}),
+        refresh_cookie=True,
+        policy=PRESETS["browser"],
+    )
+    applications = Applications(client, found.environment["RATCHET_APPLICATIONS_TABLE"])
+    applications.put(shop, {"preset": "browser"})
+    backend = applications.get("demo-backend", 0)
+    assert backend is not None
+    every = backend.starts_sessions_for | {"shop"}
+    object.__setattr__(backend, "starts_sessions_for", every)
+    applications.put(backend, {"preset": "machine"})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """What came of every journey."""
+    node, chromium = needed()
+    with contextlib.ExitStack() as opened:
+        stack = opened.enter_context(started(tmp_path_factory.mktemp("tree")))
+        port = urlsplit(stack.url).port
+        assert port is not None
+        page, other = opened.enter_context(site(port)), opened.enter_context(site(port))
+        register_shop(stack, f"http://localhost:{page}")
+        told = {
+            "chromium": chromium,
+            "api": stack.url,
+            "backend": f"demo-backend:{SECRETS['demo-backend']}",
+            "sites": {
+                "page": f"http://localhost:{page}",
+                "other": f"http://localhost:{other}",
+                "address": f"http://127.0.0.1:{page}",
+                "elsewhere": f"http://127.0.0.1:{other}",
+            },
+        }
+        done = subprocess.run(
+            [node, HERE / "journeys.mjs", json.dumps(told)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = json.loads(done.stdout)
+    assert list(results) == SENTENCES
+    return results
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_in_a_browser(results: Mapping[str, Any], sentence: str) -> None:
+    assert results[sentence] is None, results[sentence]
