@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
+from botocore.exceptions import ClientError
 
 from ratchet import password, throttle
 from ratchet.errors import Fault
@@ -462,3 +463,39 @@ def test_a_user_whose_subject_is_an_applications_id_is_not_signed_in(
 def test_limits_are_those_that_the_pages_say() -> None:
     assert (throttle.ACCOUNT.attempts, throttle.ACCOUNT.seconds) == (10, 300)
     assert (throttle.ADDRESS.attempts, throttle.ADDRESS.seconds) == (100, 10)
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", range(9))
+@pytest.mark.parametrize("took_place", [False, True])
+def test_whatever_fails_nobody_gets_half_a_sign_in_and_the_next_try_succeeds(
+    service: Service, monkeypatch: pytest.MonkeyPatch, step: int, took_place: bool
+) -> None:
+    """Each call to DynamoDB in turn, failing before or after it took place."""
+    client = service.parts.store._client
+    call = client._make_api_call  # type: ignore[attr-defined] # where every call goes through
+    done: list[str] = []
+
+    def fails(operation: str, arguments: dict[str, Any]) -> Any:
+        done.append(operation)
+        if len(done) != step + 1:
+            return call(operation, arguments)
+        if took_place:
+            call(operation, arguments)
+        error = {"Error": {"Code": "ThrottlingException", "Message": "m"}}
+        raise ClientError(error, operation)  # type: ignore[arg-type] # as the SDK makes it
+
+    monkeypatch.setattr(client, "_make_api_call", fails)
+    answer = service.login()
+    # GetItem of the application; the attempt: address, known?, account; the user; no application of
+    # that name; the session; the user again; giving back
+    assert answer.status == (503 if step < 8 else 200), done
+    if answer.status == 503:
+        assert answer.log["fault"] == "dynamodb: ThrottlingException"
+        assert int(answer.headers["retry-after"]) > 0
+    monkeypatch.setattr(client, "_make_api_call", call)
+    again = service.login()
+    assert again.status == 200
+    assert service.refresh(again["refresh_token"]).status == 200
