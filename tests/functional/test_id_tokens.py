@@ -6,6 +6,7 @@ import hmac
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ratchet.application import JWT_BEARER, TOKEN_EXCHANGE, Application
 from ratchet.applications import REMEMBERED_SECONDS
 from ratchet.policy import PRESETS
 from ratchet.trusted_issuer import TrustedIssuer
+from tests.clients import tls
 from tests.functional.conftest import ISSUER, START, Answer, Service
 from tests.functional.test_faults import FAILURES, Break, error, unavailable
 from tests.identity_provider import (
@@ -713,3 +715,18 @@ def test_a_refresh_token_is_not_exchanged_into_both_body_and_cookie(shop: Shop) 
     )
     assert (answer.status, answer["error"], answer.cookies) == (400, "invalid_request", [])
     assert "exclude each other" in answer["error_description"]
+
+
+def test_a_provider_is_believed_by_its_certificate(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """https as in production; without trust in the certificate nothing is read"""
+    file = tls.certificate(tmp_path)
+    with tls.front(file, lambda: shop.provider.url) as url:
+        shop.provider.metadata = {"issuer": url, "jwks_uri": f"{url}/keys"}
+        shop.register(issuer=url)
+        unavailable(shop.bearer(shop.id_token(iss=url)), "SSLCertVerificationError")
+        assert shop.provider.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        shop.service.now += 31
+        assert shop.bearer(shop.id_token(iss=url)).status == 200
