@@ -466,6 +466,19 @@ def test_a_forged_token_is_refused_before_its_proof_is_looked_at(service: Servic
     assert (answer["error"], answer["error_reason"]) == ("invalid_grant", "unknown_pepper")
 
 
+def test_a_page_may_read_its_nonce(service: Service) -> None:
+    """from the refusal and from the success"""
+    service.change("demo-browser", dpop="optional")
+    client, origin = Client(service), {"Origin": "http://localhost:5173"}
+    token = service.start("demo-browser", dpop_jkt=JKT)["refresh_token"]
+    form = {"client_id": "demo-browser", "refresh_token": token}
+    for status, error in ((400, "use_dpop_nonce"), (200, None)):
+        answer = client.post("/oauth/refresh", form, None, None, **origin)
+        assert (answer.status, answer.body.get("error")) == (status, error)
+        assert "DPoP-Nonce" in answer.headers["access-control-expose-headers"]
+        client.nonce = answer.headers["dpop-nonce"]
+
+
 # --- confidential applications -------------------------------------------------------------------
 
 

@@ -7,13 +7,13 @@ A preflight carries neither body nor credentials, so the application is named in
 from collections.abc import Mapping
 
 from ratchet.application import Application
-from ratchet.errors import InvalidRequest, OriginNotAllowed
+from ratchet.errors import DPOP_NONCE, InvalidRequest, OriginNotAllowed
 from ratchet.request import Request
 from ratchet.response import NO_STORE, Response
 
 VARY = {"Vary": "Origin"}
 ALLOWED_HEADERS = "Authorization, Content-Type, DPoP, Idempotency-Key, Ratchet-Refresh-Token"
-EXPOSED_HEADERS = "DPoP-Nonce, Retry-After, WWW-Authenticate"
+EXPOSED_HEADERS = f"{DPOP_NONCE}, Retry-After, WWW-Authenticate"
 MAX_AGE_SECONDS = 600
 
 
