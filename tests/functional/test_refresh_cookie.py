@@ -346,6 +346,17 @@ def test_no_refusal_that_is_not_the_sessions_end_takes_the_cookie_away(service: 
     assert refresh(service, cookie).status == 200
 
 
+def test_a_request_without_its_proof_takes_no_cookie_away(service: Service) -> None:
+    """DPoP: the session is bound to a key, and untouched by whoever does not have it."""
+    service.change("demo-browser", dpop="optional")
+    cookie = service.start("demo-browser", dpop_jkt="A" * 43)["refresh_token"]
+    answer = refresh(service, cookie)
+    assert (answer.status, answer["error_reason"], answer.cookies) == (400, "wrong_key", [])
+    assert answer.log["detail"] == "no proof"
+    assert service.session(answer.log["sid"]).generation == 0
+    service.change("demo-browser", dpop="off")
+
+
 def test_a_token_in_the_body_that_is_over_says_nothing_about_the_cookie(service: Service) -> None:
     sid, cookie = in_cookie(service)
     answer = refresh(service, cookie, refresh_token="rt1_garbage")

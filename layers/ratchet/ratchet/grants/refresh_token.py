@@ -46,8 +46,8 @@ def _with_cookie(request: Request, form: Parameters, parts: Parts, now: int) -> 
         return cookie.carry(_rotate(token, application, request, form, parts, now))
     except InvalidGrant as refusal:
         # Only here, where it can never work again: no race, no outage and no mistake in a request
-        # takes the cookie away.
-        if in_body is None:
+        # takes the cookie away. With the right key (DPoP) it would still work.
+        if in_body is None and refusal.reason is not Reason.WRONG_KEY:
             refusal.cookies = (cookie.cleared(),)
         raise
 
