@@ -87,41 +87,52 @@ def revoke_command(kid: str, target: Target) -> None:
 
     If it is the current one, the next one signs from now on.
     """
-    from ratchet import key_rotation, wiring
-    from ratchet.discovery import MAX_AGE_SECONDS
-    from ratchet.rotate_keys import new_jwk_of
-    from ratchet.secret_cache import FRESH_SECONDS
-    from ratchet.secret_versions import CURRENT, PENDING
+    from ratchet import wiring
+    from ratchet.rotate_keys import drop, new_jwk_of
 
     with working(target):
         settings = target.settings()
-        rotation = _rotation(target, settings.signing_keys_secret)
-        versions = rotation.versions
-        before = versions.value()
+        kms = wiring.kms_keys(settings, wiring.ROTATION_CONFIG)
         new_jwk = new_jwk_of(
-            wiring.kms_keys(settings),
+            kms,
             backend=settings.signing_backend,
             algorithm=settings.signing_algorithm,
             rsa_bits=settings.signing_rsa_bits,
         )
-        after = key_rotation.without_signing_key(before, kid, new_jwk)
-        rotation.test(after)
-        versions.put(after)
-        for version, labels in versions.describe().labels.items():
-            if PENDING in labels and CURRENT not in labels:
-                # A rotation that was on its way would bring the key back.
-                versions.drop_pending(version)
-        slots = {key["kid"]: key["slot"] for key in _signing_keys(before)}
-        current = next(key for key in _signing_keys(after) if key["slot"] == "current")
-    click.echo(
-        f"{kid} was {slots[kid]} and is dropped; {current['kid']} signs.\n"
-        f"Within {FRESH_SECONDS // 60} minutes none of our functions signs with it or accepts it.\n"
+        versions = _rotation(target, settings.signing_keys_secret).versions
+        dropped = drop(kid, versions, kms, new_jwk, now=int(time.time()))
+        slots = {key["kid"]: key for key in _signing_keys(dropped.before)}
+        current = next(key for key in _signing_keys(dropped.after) if key["slot"] == "current")
+    click.echo(f"{kid} was {slots[kid]['slot']} and is dropped; {current['kid']} signs.")
+    click.echo(_consequences(dropped.unknown_until, int(time.time())))
+    if slots[kid]["home"] != "secretsmanager":
+        click.echo(
+            "It is still enabled in KMS, because our functions may use it for 5 more minutes; the"
+            f" next rotation deletes it. To disable it: aws kms disable-key --key-id"
+            f" {slots[kid]['home']}"
+        )
+
+
+def _consequences(unknown_until: int, now: int) -> str:
+    from ratchet.discovery import MAX_AGE_SECONDS
+    from ratchet.secret_cache import FRESH_SECONDS
+
+    text = (
+        f"Within {FRESH_SECONDS // 60} minutes none of our functions signs with it or accepts it;"
+        " within 24 hours one that cannot reach Secrets Manager.\n"
         "A verifier that follows our JWK set refuses it when its cache ends:"
         f" {MAX_AGE_SECONDS // 60} minutes later if it keeps to the header, up to 2 hours later in"
         " API Gateway's JWT authorizer.\n"
         "What stops working: access tokens that it has signed. Sessions go on: a client that gets"
         " 401 refreshes and has a token of the current key."
     )
+    if unknown_until > now:
+        at = datetime.fromtimestamp(unknown_until, UTC).isoformat(timespec="minutes")
+        text += (
+            "\nThe current key was published only a short while ago: a verifier whose JWK set is"
+            f" older refuses every new token until its cache ends, at the latest at {at}."
+        )
+    return text
 
 
 def _rotation(target: Target, secret_id: str) -> Rotation:

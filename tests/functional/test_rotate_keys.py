@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from ratchet import registration, wiring
 from ratchet.errors import Fault
 from ratchet.key_rotation import PEPPER_KEPT_SECONDS, NotSettled
-from ratchet.keys import signing_keys
-from ratchet.rotate_keys import STEPS, NotRotating
+from ratchet.keys import InvalidSecret, generate_jwk, signing_keys
+from ratchet.rotate_keys import STEPS, Dropped, NotRotating, drop
+from ratchet.secret_versions import SecretVersions
 from tests.functional.conftest import START, Service
 from tests.functional.key_fleet import Fleet, jwks, verified
 
@@ -68,8 +71,15 @@ def test_a_key_that_is_not_published_for_long_enough_is_refused_with_the_time_le
 def test_an_application_with_long_access_tokens_makes_a_rotation_wait_for_them(
     fleet: Fleet,
 ) -> None:
-    """The previous key stays until the longest token it signed has expired."""
+    """The previous key stays until the longest token it signed has expired, also one that was
+    issued before the policy became shorter."""
     fleet.service.set_policy("demo-native", access_ttl_seconds=3 * DAY)
+    registration.update(
+        "demo-native",
+        {"policy": {"access_ttl_seconds": 3600}},
+        applications=fleet.service.parts.applications,
+        now=fleet.service.now,
+    )
     fleet.service.now = START + 97 * HOUR - 1
     with pytest.raises(NotSettled, match="settles in 1 seconds"):
         fleet.rotate()
@@ -293,6 +303,89 @@ def test_a_stack_moves_from_one_home_to_the_other_by_rotating(
         homes.append("kms_key" in fleet.slots()["current"])
     assert homes == [False, True, True, False, False]
     assert enabled_keys(fleet) == set()
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", "null", '{"next": null}'])
+def test_a_damaged_secret_is_not_mended_by_losing_all_keys(fleet: Fleet, damaged: str) -> None:
+    fleet.service.now += SETTLED
+    fleet.client.put_secret_value(SecretId=fleet.keys_id, SecretString=damaged)
+    with pytest.raises(InvalidSecret):
+        fleet.rotate()
+    assert fleet.client.get_secret_value(SecretId=fleet.keys_id)["SecretString"] == damaged
+
+
+def test_where_only_the_current_key_is_missing_the_published_one_takes_over(fleet: Fleet) -> None:
+    before = fleet.slots()
+    without = json.dumps({**before, "current": None})
+    fleet.client.put_secret_value(SecretId=fleet.keys_id, SecretString=without)
+    fleet.rotate()
+    assert fleet.slots()["current"] == before["next"]
+
+
+# --- a key that has leaked -----------------------------------------------------------------------
+
+
+def drop_key(fleet: Fleet, slot: str) -> Dropped:
+    keys = signing_keys(json.dumps(fleet.slots()))
+    versions = wiring.rotation(wiring.settings(), fleet.keys_id).versions
+    return drop(
+        getattr(keys, slot).kid,
+        versions,
+        wiring.kms_keys(wiring.settings()),
+        lambda: generate_jwk("RS256"),
+        now=fleet.service.now,
+    )
+
+
+def test_a_dropped_key_verifies_nothing_and_its_sessions_go_on(fleet: Fleet) -> None:
+    service = fleet.service
+    service.now += SETTLED
+    session = service.start()
+    leaked = verified(session["access_token"], jwks(service)).header["kid"]
+    assert drop_key(fleet, "current").unknown_until < service.now
+    service.now += 300
+    assert leaked not in {key["kid"] for key in jwks(service)["keys"]}
+    refused = service.call("GET", "/sessions", bearer=session["access_token"])
+    assert (refused.status, refused["error"]) == (401, "invalid_token")
+    answer = service.refresh(session["refresh_token"])
+    verified(answer["access_token"], jwks(service))
+
+
+def test_it_says_until_when_a_key_that_moved_up_early_is_unknown(fleet: Fleet) -> None:
+    assert drop_key(fleet, "next").unknown_until == 0
+    fleet.service.now += HOUR
+    published = wiring.rotation(wiring.settings(), fleet.keys_id).versions.describe().published_at
+    assert drop_key(fleet, "current").unknown_until == published + 2 * HOUR + 300
+
+
+def test_two_who_drop_keys_at_once_do_not_bring_one_back(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.service.now += SETTLED
+    fleet.rotate()
+    leaked = fleet.slots()["current"]
+    put = SecretVersions.put
+
+    def put_late(self: Any, text: str, version: str, **options: Any) -> None:
+        monkeypatch.setattr(SecretVersions, "put", put)
+        drop_key(fleet, "current")
+        put(self, text, version, **options)
+
+    monkeypatch.setattr(SecretVersions, "put", put_late)
+    with pytest.raises(ClientError, match="AWSCURRENT"):
+        drop_key(fleet, "previous")
+    assert leaked not in fleet.slots().values()
+
+
+def test_a_rotation_on_its_way_does_not_bring_a_dropped_key_back(fleet: Fleet) -> None:
+    fleet.service.now += SETTLED
+    token, leaked = fleet.begin(), fleet.slots()["current"]
+    fleet.step("createSecret", token)
+    drop_key(fleet, "current")
+    for step in STEPS[1:]:
+        with pytest.raises(NotRotating):
+            fleet.step(step, token)
+    assert leaked not in fleet.slots().values()
 
 
 # --- the pepper ----------------------------------------------------------------------------------

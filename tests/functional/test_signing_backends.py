@@ -161,8 +161,8 @@ UNUSABLE = {
     "never filled": (PLACEHOLDER, "the slot current is empty"),
     "two keys with one kid": (json.dumps({"current": P256, "next": P256}), "one key is in two"),
     "a weak key": (
-        json.dumps({"current": {"kty": "RSA", "n": "sQ", "e": "AQAB", "kms_key": "arn"}}),
-        "slot current",
+        json.dumps({"current": generate_jwk("RS256", rsa_bits=1024)}),
+        "slot current is shorter than 2048 bits",
     ),
 }
 

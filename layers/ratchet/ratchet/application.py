@@ -86,6 +86,7 @@ class Application:
     sessions_valid_after: sessions that started earlier are over (epoch seconds).
     former_policies: those that older sessions keep, oldest first.
     longest_absolute_ttl_seconds: no session of it started with more; 0: with more than it has now.
+    longest_access_ttl_seconds: no access token of it was ever valid for longer; 0: than it is now.
     version: how often it has been written; a change names the version it was made of.
     """
 
@@ -112,6 +113,7 @@ class Application:
     disabled_at: int | None = None
     former_policies: tuple[FormerPolicy, ...] = ()
     longest_absolute_ttl_seconds: int = 0
+    longest_access_ttl_seconds: int = 0
     version: int = 0
 
     def __post_init__(self) -> None:
@@ -349,6 +351,7 @@ def from_mapping(item: Mapping[str, Any]) -> Application:
         "disabled_at": read.instant("disabled_at"),
         "former_policies": _former_policies(read),
         "longest_absolute_ttl_seconds": read.number("longest_absolute_ttl_seconds"),
+        "longest_access_ttl_seconds": read.number("longest_access_ttl_seconds"),
         "version": read.number("version"),
     }
     read.no_others()

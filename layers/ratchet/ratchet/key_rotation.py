@@ -59,13 +59,16 @@ def first_signing_keys(new_jwk: NewJwk) -> str:
 def rotated_signing_keys(secret: str, new_jwk: NewJwk, *, made_from: str) -> str:
     """Promotes next to current and publishes a new next.
 
-    Without a current key this makes the first two; without a next one it only publishes one. Raises
-    InvalidSecret.
+    A secret that has never been filled gets its first two; without a next key one is published and
+    nothing promoted. Raises InvalidSecret for a damaged secret, which a rotation must not mend: the
+    version before it still has the keys.
     """
     slots = _members(secret)
-    if not any(slots.get(slot) for slot in SLOTS):
+    if _never_filled(secret):
         return _with(json.loads(first_signing_keys(new_jwk)), made_from)
-    signing_keys(secret)
+    if not slots.get("current") and slots.get("next"):
+        slots["current"] = slots.pop("next")
+    signing_keys(json.dumps(slots))
     if slots.get("next"):
         slots |= {"previous": slots["current"], "current": slots["next"]}
     return _with({**slots, "next": new_jwk()}, made_from)
@@ -105,6 +108,11 @@ def rotated_peppers(secret: str, *, made_from: str, now: int) -> str:
             del retired[pepper_id]
             members.pop(pepper_id, None)
     return _with({**members, RETIRED_AT: retired}, made_from)
+
+
+def _never_filled(secret: str) -> bool:
+    slots = _members(secret)
+    return not secret or (set(slots) >= set(SLOTS) and not any(slots[slot] for slot in SLOTS))
 
 
 def promotes_signing_key(secret: str) -> bool:

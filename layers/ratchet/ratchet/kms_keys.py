@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.waiter import WaiterModel, create_waiter_with_client
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from jwt.utils import der_to_raw_signature
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 STACK_TAG = "ratchet:stack"
 """The functions' roles may sign with keys that carry this tag and the stack's name, no others."""
 DELETION_DAYS = 30
+YOUNG_SECONDS = 3600
 
 # RFC 7518 section 3.1 to KMS: its name, and the hash of the digest it is given.
 _KMS: dict[str, tuple[Any, Callable[[bytes], Any]]] = {
@@ -28,6 +30,23 @@ _KMS: dict[str, tuple[Any, Callable[[bytes], Any]]] = {
     "PS256": ("RSASSA_PSS_SHA_256", hashlib.sha256),
     "ES256": ("ECDSA_SHA_256", hashlib.sha256),
 }
+
+_READABLE = WaiterModel(
+    {
+        "version": 2,
+        "waiters": {
+            "KeyReadable": {
+                "operation": "GetPublicKey",
+                "delay": 2,
+                "maxAttempts": 15,
+                "acceptors": [
+                    {"matcher": "status", "expected": 200, "state": "success"},
+                    {"matcher": "error", "expected": "NotFoundException", "state": "retry"},
+                ],
+            }
+        },
+    }
+)
 
 
 class KmsKeys:
@@ -72,14 +91,16 @@ class KmsKeys:
             KeySpec=spec,
             Tags=[{"TagKey": STACK_TAG, "TagValue": self._stack}],
         )["KeyMetadata"]["Arn"]
+        # KMS needs a moment until it knows the key everywhere.
+        create_waiter_with_client("KeyReadable", _READABLE, client).wait(KeyId=kms_key)
         public_key = load_der_public_key(client.get_public_key(KeyId=kms_key)["PublicKey"])
         return {**public_members(public_key), "alg": algorithm, "kms_key": kms_key}
 
-    def give_up(self, *, kept: set[str]) -> list[str]:
+    def give_up(self, *, kept: set[str], now: int) -> list[str]:
         """Schedules the deletion of this stack's other keys; their ARNs. Raises botocore's errors.
 
-        Whatever left the slots, and what a rotation made that was broken off. It can be called back
-        for DELETION_DAYS days.
+        Whatever left the slots, and what a rotation made that was broken off; not what is so young
+        that somebody may be about to put it into a slot. It can be called back for DELETION_DAYS.
         """
         pages = (
             self._tagging()
@@ -92,8 +113,10 @@ class KmsKeys:
         found = {entry["ResourceARN"] for page in pages for entry in page["ResourceTagMappingList"]}
         given_up = []
         for kms_key in sorted(found - kept):
-            # The tag index still lists keys that are being deleted.
-            if self._client().describe_key(KeyId=kms_key)["KeyMetadata"]["Enabled"]:
+            key = self._client().describe_key(KeyId=kms_key)["KeyMetadata"]
+            old = key["CreationDate"].timestamp() + YOUNG_SECONDS <= now
+            # The tag index still lists keys that are being deleted, and may list others.
+            if key["Enabled"] and key["KeyUsage"] == "SIGN_VERIFY" and old:
                 self._client().schedule_key_deletion(
                     KeyId=kms_key, PendingWindowInDays=DELETION_DAYS
                 )

@@ -41,7 +41,8 @@ class Proof:
         """The session with its first token sealed for the same request again. Raises Fault."""
         if self.idempotency_key is None or retry_window_seconds == 0:
             return session
-        parent = self._parent(self.idempotency_key, peppers, now)
+        pepper_id, _ = peppers.current(now)
+        parent = self._parent(self.idempotency_key, pepper_id)
         return replace(
             session,
             parent_hash=parent.hash(),
@@ -57,13 +58,17 @@ class Proof:
         """
         if self.idempotency_key is None or session.sealed is None:
             return None
-        parent = self._parent(self.idempotency_key, peppers, now)
-        if session.answers_parent(parent.hash(), _request_hash(parent), now) is None:
-            return None
-        return refresh_token.unseal(session.sealed, parent=parent, peppers=peppers, now=now)
+        current, _ = peppers.current(now)
+        # Made before the last rotation of the pepper, or by an instance that knows of a newer one.
+        for pepper_id in (current, current - 1, current + 1):
+            if peppers.key(pepper_id, now) is None:
+                continue
+            parent = self._parent(self.idempotency_key, pepper_id)
+            if session.answers_parent(parent.hash(), _request_hash(parent), now) is not None:
+                return refresh_token.unseal(session.sealed, parent=parent, peppers=peppers, now=now)
+        return None
 
-    def _parent(self, idempotency_key: str, peppers: Peppers, now: int) -> RefreshToken:
-        pepper_id, _ = peppers.current(now)
+    def _parent(self, idempotency_key: str, pepper_id: int) -> RefreshToken:
         said = b"".join(sha256(part.encode()).digest() for part in (self.text, idempotency_key))
         return RefreshToken(
             pepper_id=pepper_id,

@@ -21,7 +21,7 @@ _TRIES = 5
 NOT_WRITABLE = frozenset(
     {
         *("version", "secret_hashes", "former_secret_until_at"),
-        *("former_policies", "longest_absolute_ttl_seconds"),
+        *("former_policies", "longest_absolute_ttl_seconds", "longest_access_ttl_seconds"),
     }
 )
 
@@ -129,11 +129,17 @@ def changed(
     if after.policy == before.policy and (mode is Mode.NEW_SESSIONS or "policy" not in patch):
         return merged
     longest = max(before.longest_absolute_ttl_seconds, before.policy.absolute_ttl_seconds)
+    longest_access = max(before.longest_access_ttl_seconds, before.policy.access_ttl_seconds)
     kept: list[dict[str, Any]] = []
     if mode is Mode.NEW_SESSIONS:
         kept = [former for former in mapping.get("former_policies", ()) if former["over_at"] > now]
         kept.append({"until_at": now, "over_at": now + longest, "policy": asdict(before.policy)})
-    return {**merged, "former_policies": kept, "longest_absolute_ttl_seconds": longest}
+    return {
+        **merged,
+        "former_policies": kept,
+        "longest_absolute_ttl_seconds": longest,
+        "longest_access_ttl_seconds": longest_access,
+    }
 
 
 def rotate_secret(

@@ -11,6 +11,7 @@ Killed between any two steps: the next try of the same step goes on from what is
 lost but a KMS key that no version names; `KmsKeys.give_up` finds it by its tag.
 """
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,9 +22,12 @@ from ratchet.errors import Fault
 from ratchet.key_rotation import NotSettled
 from ratchet.keys import SigningKey, generate_jwk, peppers, signing_keys
 from ratchet.kms_keys import KmsKeys
+from ratchet.secret_cache import FRESH_SECONDS
 from ratchet.secret_versions import CURRENT, PENDING, SecretVersions
 from ratchet.signing import signs_with
 
+DROPPING = "ratchet-dropping"
+"""The label of a version on its way to AWSCURRENT past a rotation."""
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
@@ -37,14 +41,14 @@ class Rotation:
 
     promotes: whether a rotation of this text would put something to use that was only published.
     make: from the current text and its version, at `now`, the next text. test: raises Fault when a
-    text is not fit for use. finish: what is left to do once a text is current.
+    text is not fit for use. finish: what is left to do at `now`, once a text is current.
     """
 
     versions: SecretVersions
     promotes: Callable[[str], bool]
     make: Callable[[str, str, int], str]
     test: Callable[[str], None]
-    finish: Callable[[str], None]
+    finish: Callable[[int], None]
 
 
 def signing_key_rotation(
@@ -57,13 +61,17 @@ def signing_key_rotation(
         return key_rotation.rotated_signing_keys(secret, new_jwk, made_from=version)
 
     def test(secret: str) -> None:
-        for key in signing_keys(secret).published():
-            _test_key(key, kms)
+        keys = signing_keys(secret)
+        # The previous one never signs again; it must not be in the way of the others.
+        for key in (keys.next, keys.current):
+            if key is not None:
+                test_key(key, kms)
 
-    def finish(secret: str) -> None:
-        kept = {key.kms_key for key in signing_keys(secret).published() if key.kms_key}
+    def finish(now: int) -> None:
+        # What is current now: somebody may have dropped a key since.
+        published = signing_keys(versions.value()).published()
         # Also when the backend has been changed back: the last KMS keys still leave the slots.
-        kms.give_up(kept=kept)
+        kms.give_up(kept={key.kms_key for key in published if key.kms_key}, now=now)
 
     return Rotation(
         versions=versions,
@@ -86,7 +94,7 @@ def pepper_rotation(versions: SecretVersions) -> Rotation:
         promotes=key_rotation.promotes_pepper,
         make=make,
         test=test,
-        finish=lambda _secret: None,
+        finish=lambda _now: None,
     )
 
 
@@ -117,7 +125,7 @@ def rotate(
     if CURRENT in labels:
         if step == "finishSecret":
             versions.drop_pending(token)
-            rotation.finish(versions.value())
+            rotation.finish(now)
         return
     if PENDING not in labels:
         raise NotRotating("the version is not pending")
@@ -133,7 +141,7 @@ def rotate(
             # A rotation that is left pending would be in the way of the next one.
             versions.drop_pending(token)
             raise NotSettled(settles_at, now)
-        versions.put(rotation.make(current, described.current or "", now), pending=token)
+        versions.put(rotation.make(current, described.current or "", now), token)
         return
     if step in ("testSecret", "finishSecret") and not pending:
         raise NotRotating("the pending version has no value yet")
@@ -147,11 +155,54 @@ def rotate(
     elif step == "finishSecret":
         versions.promote(token, described, now)
         events.log("rotated", outcome="rotated")
-        rotation.finish(pending)
+        rotation.finish(now)
 
 
-def _test_key(key: SigningKey, kms: KmsKeys) -> None:
-    """Signs with it as `signing` does, and verifies with what verifiers will see."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """The secret's text before and after. unknown_until: until when a verifier may have a JWK set
+    without the key that signs now; past, where it has been published for long enough."""
+
+    before: str
+    after: str
+    unknown_until: int
+
+
+def drop(
+    kid: str,
+    versions: SecretVersions,
+    kms: KmsKeys,
+    new_jwk: Callable[[], dict[str, str]],
+    *,
+    now: int,
+) -> Dropped:
+    """The emergency: takes a signing key out of its slot at once, and ends a rotation on its way.
+
+    Raises UnknownKey, InvalidSecret, Fault and botocore's errors.
+    """
+    described = versions.describe()
+    before = versions.value(described.current)
+    after = key_rotation.without_signing_key(before, kid, new_jwk)
+    known = {key.kid for key in signing_keys(before).published()}
+    for key in signing_keys(after).published():
+        # Not the others: two that KMS refuses must not keep each other in their slots.
+        if key.kid not in known:
+            test_key(key, kms)
+    version = str(uuid.uuid4())
+    versions.put(after, version, label=DROPPING)
+    # Refused when somebody else was faster: their change must not be undone by ours.
+    versions.promote(version, described, now)
+    for other, labels in versions.describe().labels.items():
+        if PENDING in labels and CURRENT not in labels:
+            # Made from what was current before, it would bring the key back.
+            versions.drop_pending(other)
+    was_current = signing_keys(before).current.kid == kid
+    seen_by_all = described.published_at + key_rotation.VERIFIER_CACHE_SECONDS + FRESH_SECONDS
+    return Dropped(before=before, after=after, unknown_until=seen_by_all if was_current else 0)
+
+
+def test_key(key: SigningKey, kms: KmsKeys) -> None:
+    """Signs with it as `signing` does, verifies with what verifiers will see. Raises Fault."""
     token = signs_with(key, kms)({"test": key.kid})
     try:
         published = jwt.PyJWK(key.public_jwk)

@@ -62,21 +62,21 @@ class SecretVersions:
             return ""
         return answer.get("SecretString") or ""
 
-    def put(self, text: str, *, pending: str | None = None) -> None:
-        """A new version: the current one at once, or pending under the id a rotation gave it."""
-        if pending is None:
-            self._client().put_secret_value(SecretId=self.secret_id, SecretString=text)
-        else:
-            self._client().put_secret_value(
-                SecretId=self.secret_id,
-                SecretString=text,
-                ClientRequestToken=pending,
-                VersionStages=[PENDING],
-            )
+    def put(self, text: str, version: str, *, label: str = PENDING) -> None:
+        """A new version with this id, which is not the current one yet."""
+        self._client().put_secret_value(
+            SecretId=self.secret_id,
+            SecretString=text,
+            ClientRequestToken=version,
+            VersionStages=[label],
+        )
 
     def promote(self, version: str, described: Described, now: int) -> None:
-        """Makes a version the current one. The note comes first: killed in between, the next try
-        notes a later instant, never an earlier one than the promotion."""
+        """Makes a version the current one, if the current one is still the one described.
+
+        The note comes first: killed in between, the next try notes a later instant, never an
+        earlier one than the promotion.
+        """
         self._client().tag_resource(
             SecretId=self.secret_id, Tags=[{"Key": PUBLISHED_TAG, "Value": str(now)}]
         )

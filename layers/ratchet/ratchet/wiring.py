@@ -47,6 +47,9 @@ HOOK_CONFIG = Config(
 # The one that checks passwords hashes on purpose slowly.
 VERIFIER_CONFIG = HOOK_CONFIG.merge(Config(read_timeout=5))
 
+# To make a key takes seconds, and made twice it costs twice.
+ROTATION_CONFIG = CONFIG.merge(Config(read_timeout=15, retries={"total_max_attempts": 1}))
+
 _lock = threading.Lock()
 _parts: Parts | None = None
 
@@ -111,10 +114,13 @@ def _verifier_client() -> Any:
     return _lazily("lambda", VERIFIER_CONFIG)
 
 
-def kms_keys(settings: Settings) -> KmsKeys:
+def kms_keys(settings: Settings, config: Config | None = None) -> KmsKeys:
     """The stack's keys in KMS; makes no call, and no client before the first one."""
+    chosen = config or CONFIG
     return KmsKeys(
-        lambda: _lazily("kms"), lambda: _lazily("resourcegroupstaggingapi"), settings.stack
+        lambda: _lazily("kms", chosen),
+        lambda: _lazily("resourcegroupstaggingapi", chosen),
+        settings.stack,
     )
 
 
@@ -131,7 +137,7 @@ def rotation(settings: Settings, secret_id: str) -> "Rotation":
         raise Fault("not a secret of this stack")
     return rotate_keys.signing_key_rotation(
         versions,
-        kms_keys(settings),
+        kms_keys(settings, ROTATION_CONFIG),
         backend=settings.signing_backend,
         algorithm=settings.signing_algorithm,
         rsa_bits=settings.signing_rsa_bits,
