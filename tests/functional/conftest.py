@@ -28,6 +28,7 @@ from ratchet_cli import payload, template
 from ratchet_cli.functions import Functions
 from ratchet_cli.seed import ADA, SECRETS
 from tests.engine import engines
+from tests.functional.permissions import Employed, Roles, enforced
 
 ROOT = Path(__file__).parents[2]
 ISSUER = "https://id.test"
@@ -290,8 +291,19 @@ class Service:
 
 
 @pytest.fixture(scope="session")
-def functions() -> Functions:
-    return Functions(ROOT, template.functions(template.load(ROOT / "template.yaml")))
+def roles() -> Iterator[Roles]:
+    """The functions' roles, enforced. Whatever they lack fails the run."""
+    roles = Roles(template.load(ROOT / "template.yaml"))
+    with enforced(roles):
+        yield roles
+    assert not roles.refused
+
+
+@pytest.fixture(scope="session")
+def functions(roles: Roles) -> Functions:
+    functions = Employed(ROOT, template.functions(template.load(ROOT / "template.yaml")))
+    functions.roles = roles
+    return functions
 
 
 @pytest.fixture

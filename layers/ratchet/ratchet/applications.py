@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ratchet import events
 from ratchet.application import (
     MAX_CLIENT_ID,
     Application,
@@ -60,7 +61,12 @@ class Applications:
         while True:
             answer = self._call(self._client.scan, TableName=self._table, **_start(after))
             for stored in answer["Items"]:
-                application = _application(stored)
+                try:
+                    application = _application(stored)
+                except Fault as fault:
+                    # It gets no tokens; and one damaged item must not keep all keys from rotating.
+                    events.log("an application is left out", level="WARNING", fault=str(fault))
+                    continue
                 ever = application.longest_access_ttl_seconds
                 longest = max(longest, ever, application.policy.access_ttl_seconds)
             after = answer.get("LastEvaluatedKey")
