@@ -43,7 +43,8 @@ class Roles:
         }
 
     @contextmanager
-    def at_work(self, function: str) -> Iterator[None]:
+    def at_work(self, function: str | None) -> Iterator[None]:
+        """None: somebody who may do everything, such as an operator."""
         before, self._at_work = self._at_work, function
         try:
             yield
