@@ -41,7 +41,16 @@ def test_another_library_verifies_every_token_with_the_published_keys(
     machine = service.call(
         "POST", "/oauth/token", form={"grant_type": "client_credentials"}, auth=MACHINE
     )
-    for answer in (started, refreshed, machine):
+    again = service.call(
+        "POST",
+        "/oauth/token",
+        form={
+            "grant_type": "refresh_token",
+            "client_id": "demo-native",
+            "refresh_token": refreshed["refresh_token"],
+        },
+    )
+    for answer in (started, refreshed, again, machine):
         token = verified(answer["access_token"], published)
         assert token.header == {
             "alg": algorithm,
