@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ratchet_cli.target import Target, target_options
+from ratchet_cli.target import Target, target_options, working
 
 if TYPE_CHECKING:
     from ratchet.parts import Parts
@@ -135,32 +134,20 @@ def set_password_command(target: Target, user: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _working(target: Target) -> Iterator[Parts]:
-    """The adapters of the stack; what goes wrong becomes one line for a person.
-
-    What the core logs goes to standard error: standard output is for the result.
-    """
-    # A metric is a line that only CloudWatch reads.
-    os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"
-    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
-    with contextlib.redirect_stdout(sys.stderr):
-        from ratchet import wiring
+    """As `working`, with what can be wrong with users and their passwords."""
+    with working(target) as parts:
         from ratchet.email_address import InvalidEmail
-        from ratchet.errors import Fault, InvalidRequest
         from ratchet.password import InvalidPassword
         from ratchet.users import UserExistsError
 
         try:
-            yield wiring.build(target.settings())
+            yield parts
         except InvalidEmail as invalid:
             raise click.ClickException(f"this is not an e-mail address: {invalid}") from None
         except InvalidPassword as invalid:
             raise click.ClickException(f"this cannot be a password: {invalid}") from None
-        except InvalidRequest as invalid:
-            raise click.ClickException(invalid.description) from None
         except UserExistsError as taken:
             raise click.ClickException(f"nothing was added: {taken}") from None
-        except Fault as fault:
-            raise click.ClickException(f"{fault}; try again") from None
 
 
 def _now() -> int:
