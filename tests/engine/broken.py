@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ratchet.session_item import Item
-from ratchet.store import Outcome, SessionStore
+from ratchet.store import UNMOVED, Outcome, SessionStore
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -80,7 +80,7 @@ class EndsTwice(Without):
 class BlindSweep(Without):
     """Ends a session whether or not it was refreshed since it was looked at."""
 
-    left_out = ("idle_deadline_at = :seen",)
+    left_out = (UNMOVED,)
 
 
 Make = Callable[["DynamoDBClient", str], SessionStore]

@@ -32,12 +32,18 @@ NOW = 1_800_000_000
 # An id below, between and above them is unknown.
 PEPPER_IDS = (4, 7)
 
-# What the template gives the functions; what the variables refer to is never reached.
-_VARIABLES = template.load(ROOT / "template.yaml")["Globals"]["Function"]["Environment"][
-    "Variables"
-]
+# What the template gives the functions; the tables and secrets it refers to are never reached.
+_TEMPLATE = template.load(ROOT / "template.yaml")
+_VARIABLES = _TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+
+
+def _value(value: Any) -> str:
+    parameter = {} if isinstance(value, str) else _TEMPLATE["Parameters"].get(value.get("Ref"), {})
+    return value if isinstance(value, str) else str(parameter.get("Default", "none"))
+
+
 ENVIRONMENT = {
-    **{name: value if isinstance(value, str) else "none" for name, value in _VARIABLES.items()},
+    **{name: _value(value) for name, value in _VARIABLES.items()},
     "AWS_ACCESS_KEY_ID": "none",
     "AWS_SECRET_ACCESS_KEY": "none",
     "AWS_DEFAULT_REGION": "eu-central-1",

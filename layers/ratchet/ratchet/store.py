@@ -30,7 +30,7 @@ BATCH = 100
 """BatchGetItem takes at most this many keys."""
 _BATCH_TRIES = 5
 # `:seen` is the session's idle deadline as `from_item` reads it, never beyond the absolute one.
-_UNMOVED = (
+UNMOVED = (
     "(idle_deadline_at = :seen OR (absolute_deadline_at = :seen AND idle_deadline_at > :seen))"
 )
 
@@ -219,7 +219,7 @@ class SessionStore:
             conditions.append("(current_hash = :token OR parent_hash = :token)")
             values[":token"] = {"B": token_hash}
         if idle_deadline_at is not None:
-            conditions.append(_UNMOVED)
+            conditions.append(UNMOVED)
             values[":seen"] = seconds(idle_deadline_at)
         else:
             # one that has expired keeps that as its reason, swept or not
@@ -267,7 +267,7 @@ class SessionStore:
         """
         return self._update(
             session.sid,
-            ["attribute_exists(sid)", "attribute_not_exists(ended_at)", _UNMOVED],
+            ["attribute_exists(sid)", "attribute_not_exists(ended_at)", UNMOVED],
             [
                 "idle_deadline_at = :idle",
                 "absolute_deadline_at = :absolute",
