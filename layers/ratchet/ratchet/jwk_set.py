@@ -49,7 +49,10 @@ def public_key(jwk: Any) -> PublicKey | None:
     """The key of one JWK, or None if it is not one to verify signatures with."""
     if not isinstance(jwk, Mapping) or PRIVATE_MEMBERS & jwk.keys():
         return None
-    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ("verify",)):
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        return None
+    if jwk.get("use", "sig") != "sig":
         return None
     possible = _possible_algorithms(jwk)
     if "alg" in jwk:
@@ -59,7 +62,7 @@ def public_key(jwk: Any) -> PublicKey | None:
         return None
     try:
         key = jwt.PyJWK(dict(jwk), possible[0]).key
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+    except Exception:  # noqa: BLE001 - whatever is wrong with one key, the others must be of use
         return None
     if isinstance(key, rsa.RSAPublicKey):
         good = key.key_size >= MIN_RSA_BITS

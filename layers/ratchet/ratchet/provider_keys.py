@@ -2,11 +2,12 @@
 
                            fresh        older              none, or a kid that is not among them
     ----------------       -----        -----              -------------------------------------
-    the provider answers   used         fetched anew       fetched anew, at most every 30 seconds
+    the provider answers   used         fetched anew       fetched anew, at most every 30 seconds;
+                                                           in between 503: it may be a newer key
     it does not            used         used, for a day    503: it may be the provider's newest key
 
-So forged kids cost a provider one fetch in 30 seconds from each function instance, and an outage of
-the provider refuses nobody wrongly.
+So forged kids cost a provider one fetch in 30 seconds from each function instance, and neither they
+nor an outage of the provider make us refuse anybody wrongly.
 """
 
 import threading
@@ -79,15 +80,19 @@ class ProviderKeys:
             if looked:
                 if known.fault is not None:
                     raise Fault(f"{known.fault} (a moment ago)")
+                if kid is not None and all(key.kid != kid for key in usable):
+                    raise Fault("unknown kid, and the keys were fetched a moment ago")
                 return None
             known.next_look_at = now + PAUSE_SECONDS
             try:
                 keys = load()
-            except Fault as fault:
+            except Exception as error:
+                # Whatever a provider sends, the keys that are known stay of use.
+                fault = error if isinstance(error, Fault) else Fault(_unexpected(name, error))
                 known.fault = str(fault)
                 if found is not None:
                     return found
-                raise
+                raise fault from error
             known.keys, known.loaded_at, known.fault = keys, now, None
             return jwk_set.choose(keys, kid=kid, algorithm=algorithm)
 
@@ -107,3 +112,7 @@ class ProviderKeys:
             return jwk_set.parse(self._fetch(jwks_uri))
         except ValueError as error:
             raise Fault(f"{jwks_uri.partition('?')[0]}: {error}") from None
+
+
+def _unexpected(name: tuple[str, ...], error: Exception) -> str:
+    return f"{name[1].partition('?')[0]}: its keys are unreadable, {type(error).__name__}"
