@@ -111,6 +111,7 @@ class Service:
         self.log = io.StringIO()
         self.published: list[dict[str, Any]] = []
         self._functions = functions
+        self._environment = environment
         self._routes = template.routes(template.load(ROOT / "template.yaml"))
         self._sessions_table = environment["RATCHET_SESSIONS_TABLE"]
         self._applications_table = environment["RATCHET_APPLICATIONS_TABLE"]

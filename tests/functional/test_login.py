@@ -166,7 +166,7 @@ def test_every_outcome_costs_one_hash_of_the_same_kind_and_the_same_calls(
     service.calls.clear()
     service.login(email, "wrong password")
     assert [known[:31] for known in hashed] == ["$argon2id$v=19$m=19456,t=2,p=1$"]
-    assert service.calls.names == ["UpdateItem", "GetItem", "UpdateItem", "GetItem"]
+    assert service.calls.names == ["GetItem", "UpdateItem", "UpdateItem", "GetItem"]
 
 
 @pytest.mark.parametrize(
@@ -470,7 +470,7 @@ def test_limits_are_those_that_the_pages_say() -> None:
 # --- faults --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", range(9))
+@pytest.mark.parametrize("step", range(11))
 @pytest.mark.parametrize("took_place", [False, True])
 def test_whatever_fails_nobody_gets_half_a_sign_in_and_the_next_try_succeeds(
     service: Service, monkeypatch: pytest.MonkeyPatch, step: int, took_place: bool
@@ -491,13 +491,70 @@ def test_whatever_fails_nobody_gets_half_a_sign_in_and_the_next_try_succeeds(
 
     monkeypatch.setattr(client, "_make_api_call", fails)
     answer = service.login()
-    # GetItem of the application; the attempt: address, known?, account; the user; no application of
-    # that name; the session; the user again; giving back
-    assert answer.status == (503 if step < 8 else 200), done
+    # GetItem of the application; the attempt: known?, address, account; the user; giving back:
+    # address, account, known; no application of that name; the session; the user again
+    assert answer.status == (200 if step in (5, 6, 7) else 503), done
     if answer.status == 503:
         assert answer.log["fault"] == "dynamodb: ThrottlingException"
         assert int(answer.headers["retry-after"]) > 0
+        lost_answer_to_an_attempt = took_place and step in (2, 3)
+        assert lost_answer_to_an_attempt or not counted(service)
+        alive = [item for item in service.scan(service._sessions_table) if "ended_at" not in item]
+        assert len(alive) == (took_place and step == 9)
     monkeypatch.setattr(client, "_make_api_call", call)
     again = service.login()
     assert again.status == 200
     assert service.refresh(again["refresh_token"]).status == 200
+
+
+def counted(service: Service) -> list[str]:
+    """The buckets that are not empty."""
+    return [
+        item["id"]["S"]
+        for item in service.scan(service.attempts_table)
+        if "empty_at" in item and int(item["empty_at"]["N"]) > service.now
+    ]
+
+
+@pytest.mark.parametrize(
+    "fails",
+    ["users.get", "applications.get", "store.create", "signer.prepare", "verifier.overtaken"],
+)
+def test_who_keeps_trying_through_an_outage_is_not_held_back_after_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def fault(*_: object) -> None:
+        raise Fault("an outage")
+
+    part, name = fails.split(".")
+    verifier = service.parts.verifier()
+    object.__setattr__(service.parts, "verifier", lambda: verifier)
+    adapter = verifier if part == "verifier" else getattr(service.parts, part)
+    real = getattr(adapter, name)
+    if part == "applications":  # of the subject, not of who asks
+        stub = lambda key, now: fault() if key == "ada" else real(key, now)  # noqa: E731
+        monkeypatch.setattr(adapter, name, stub)
+    else:
+        monkeypatch.setattr(adapter, name, fault)
+    for _ in range(15):
+        answer = service.login()
+        assert (answer.status, answer.log["fault"]) == (503, "an outage")
+        service.now += 2
+    monkeypatch.setattr(adapter, name, real)
+    assert service.login().status == 200
+
+
+def test_a_sign_in_that_cannot_be_confirmed_leaves_no_session(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(_: object) -> None:
+        raise Fault("dynamodb: ThrottlingException")
+
+    verifier = service.parts.verifier()
+    monkeypatch.setattr(verifier, "overtaken", fault)
+    object.__setattr__(service.parts, "verifier", lambda: verifier)
+    assert service.login().status == 503
+    (item,) = service.scan(service._sessions_table)
+    stored = service.session(item["sid"]["S"])
+    assert (stored.ended_at, stored.reason) == (service.now, Reason.UNAVAILABLE)
+    assert [event["reason"] for event in service.published] == ["unavailable"]

@@ -1,9 +1,9 @@
 """The attempts table: how full the buckets of throttle.py are, in items that delete themselves.
 
 An attempt is counted *before* the password is looked at, by conditional writes, so that a thousand
-at the same time in as many containers do not all pass. An attempt touches two items: with room in
-both that is a read and two writes (two more where somebody has just failed), and three more when it
-succeeds. One that is refused costs failed writes and stores nothing.
+at the same time in as many containers do not all pass. With room that is a read and one or two
+writes (a failed one more for each where somebody has just failed), and one more than these when it
+succeeds. One that is refused costs failed writes, and makes no item of an account.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,16 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """wait: 0, or the seconds until there is room again. taken: the buckets that were asked, by
-    key. by: which of them said so, for the log."""
+    """wait: 0, or the seconds until there is room again. by: whose bucket says so, for the log.
 
-    wait: int
-    taken: tuple[tuple[str, Limit], ...]
-    by: str
+    taken: the buckets that counted the attempt. pair: key of account and source address, if the
+    address is the person's.
+    """
+
+    wait: int = 0
+    by: str = ""
+    taken: tuple[tuple[str, Limit], ...] = ()
+    pair: str | None = None
 
 
 class Attempts:
@@ -39,42 +43,66 @@ class Attempts:
         self._client = client
         self._table = table
 
-    def admit(self, email: str, source: str, now: int) -> Admission:
-        """Counts an attempt, if there is room for it.
+    def admit(self, email: str, source: str | None, now: int) -> Admission:
+        """Counts an attempt, if there is room for it. Raises Fault.
 
-        The address comes first, so that one address cannot fill the table with accounts.
+        source: address of the person, None if only the address of somebody in between is known,
+        which tells nothing and must hold nobody back.
         """
-        address = throttle.address_key(source)
-        if wait := self._take(address, ADDRESS, now, lasting=False):
-            return Admission(wait, ((address, ADDRESS),), "address")
-        # Whoever has signed in from here before is not held back by what others try elsewhere.
-        pair = throttle.pair_key(email, source)
-        answer = self._call("get_item", Key=_key(pair), ConsistentRead=True)
-        # DynamoDB deletes an expired item only some time later.
-        known = "Item" in answer and int(answer["Item"]["expires_at"]["N"]) > now
-        account = pair if known else throttle.account_key(email)
-        wait = self._take(account, ACCOUNT, now, lasting=known)
-        taken = ((address, ADDRESS), (account, ACCOUNT))
-        return Admission(wait, taken, "known address" if known else "account")
+        pair = throttle.pair_key(email, source) if source is not None else None
+        # Whoever has signed in from here before is not held back by what others try: neither on
+        # the account from elsewhere, nor on other accounts from here.
+        if pair is not None and self._is_known(pair, now):
+            wait = self._take(pair, ACCOUNT, now, lasting=True)
+            return Admission(wait, "known address", ((pair, ACCOUNT),), pair)
+        taken: tuple[tuple[str, Limit], ...] = ()
+        # The address comes first, so that one address cannot fill the table with accounts.
+        if source is not None:
+            address = throttle.address_key(source)
+            if wait := self._take(address, ADDRESS, now, lasting=False):
+                return Admission(wait, "address")
+            taken = ((address, ADDRESS),)
+        account = throttle.account_key(email)
+        try:
+            wait = self._take(account, ACCOUNT, now, lasting=False)
+        except Fault:
+            self.give_back(Admission(taken=taken))
+            raise
+        return Admission(wait, "account", (*taken, (account, ACCOUNT)), pair)
 
-    def succeeded(self, admission: Admission, email: str, source: str, now: int) -> None:
+    def succeeded(self, admission: Admission, now: int) -> None:
         """Gives back what the attempt took, and knows the address from now on.
 
         What others have tried stays counted. A fault here fails nobody's sign-in.
         """
         try:
-            for key, limit in admission.taken:
-                self._give_back(key, limit)
-            self._call(
-                "put_item",
-                Item={
-                    **_key(throttle.pair_key(email, source)),
-                    "empty_at": seconds(now),
-                    "expires_at": seconds(now + KNOWN_SECONDS),
-                },
-            )
+            self._give_back_all(admission)
+            if admission.pair is not None:
+                # Nothing else of it: what has failed from here in between stays counted.
+                self._call(
+                    "update_item",
+                    Key=_key(admission.pair),
+                    UpdateExpression="SET expires_at = :expires",
+                    ExpressionAttributeValues={":expires": seconds(now + KNOWN_SECONDS)},
+                )
         except Fault as fault:
             events.log("attempt not given back", level="WARNING", fault=str(fault))
+
+    def give_back(self, admission: Admission) -> None:
+        """For an attempt of which nobody can say whether it was right. Never fails."""
+        try:
+            self._give_back_all(admission)
+        except Fault as fault:
+            events.log("attempt not given back", level="WARNING", fault=str(fault))
+
+    def _give_back_all(self, admission: Admission) -> None:
+        for key, limit in admission.taken:
+            self._give_back(key, limit)
+
+    def _is_known(self, pair: str, now: int) -> bool:
+        answer = self._call("get_item", Key=_key(pair), ConsistentRead=True)
+        # DynamoDB deletes an expired item only some time later.
+        return "Item" in answer and int(answer["Item"]["expires_at"]["N"]) > now
 
     def _take(self, key: str, limit: Limit, now: int, *, lasting: bool) -> int:
         """0 and the attempt is counted, else the seconds to wait. lasting: it keeps its expiry."""

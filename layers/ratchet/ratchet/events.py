@@ -5,6 +5,7 @@ header or body can get into any of them.
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,11 @@ FIELDS = frozenset(
 SOURCE = "ratchet"
 
 logger = Logger(location=None)
+
+# At DEBUG the SDK logs the bodies of requests and answers: passwords, keys. With JSON logs Lambda
+# gives the root logger the stack's LogLevel, which these would follow.
+for _name in ("boto3", "botocore", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 def log(message: str, *, level: str = "INFO", **fields: Any) -> None:

@@ -5,6 +5,7 @@ because it would teach people to type their password into other people's applica
 grant of the token endpoint, and an application must have been allowed to use it.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -94,7 +95,8 @@ def login(
     granted_scopes(application, asked.sign_in.scopes)
     check_resources(application, asked.sign_in.resources, issuer)
     jkt = dpop.binding(application, proof.jkt if proof else None)
-    source = throttle.source_of(source_ip)
+    # What a confidential application sends comes from its servers, for everybody alike.
+    source = None if application.confidential else throttle.source_of(source_ip)
     admission = attempts.admit(asked.email, source, now)
     if admission.wait:
         raise Throttled(admission.by, retry_after_seconds=admission.wait, **about)
@@ -107,12 +109,21 @@ def login(
                 source_ip=source_ip,
             )
         )
-        # No user may pass for an application (RFC 9700 section 4.15.1).
-        if applications.get(verified.sign_in.sub, now) is not None:
-            raise Fault("verifier: sub is the id of an application")
-    except (InvalidGrant, Fault) as error:
+    except InvalidGrant as error:
         error.log |= about
         raise
+    except Fault as fault:
+        # Nobody has learnt anything, and an outage must not lock out who keeps trying.
+        attempts.give_back(admission)
+        fault.log |= about
+        raise
+    # From here on it was right, whatever follows.
+    attempts.succeeded(admission, now)
+    # No user may pass for an application (RFC 9700 section 4.15.1).
+    if applications.get(verified.sign_in.sub, now) is not None:
+        imposter = Fault("verifier: sub is the id of an application")
+        imposter.log |= about
+        raise imposter
     response = start_session(
         replace(
             verified.sign_in,
@@ -131,7 +142,6 @@ def login(
         now=now,
     )
     _refuse_overtaken(verifier, verified, response, application, store=store, bus=bus, now=now)
-    attempts.succeeded(admission, asked.email, source, now)
     return response
 
 
@@ -153,19 +163,29 @@ def _refuse_overtaken(
     Whoever disables does so first and lists the sessions afterwards, so either the session is there
     to be listed, or the user is found disabled here, before anybody has its tokens.
     """
-    reason = verifier.overtaken(verified)
+    sid = response.log["sid"]
+
+    def end(reason: Reason) -> None:
+        end_session(
+            sid,
+            reason=reason,
+            by="",
+            retention_seconds=application.policy.retention_seconds,
+            store=store,
+            bus=bus,
+            now=now,
+        )
+
+    try:
+        reason = verifier.overtaken(verified)
+    except Fault:
+        # Nobody gets its tokens, so it must not stand among the user's sessions.
+        with suppress(Fault):
+            end(Reason.UNAVAILABLE)
+        raise
     if reason is None:
         return
-    sid = response.log["sid"]
-    end_session(
-        sid,
-        reason=reason,
-        by="",
-        retention_seconds=application.policy.retention_seconds,
-        store=store,
-        bus=bus,
-        now=now,
-    )
+    end(reason)
     about = {"sid": sid, "sub": verified.sign_in.sub, "client_id": application.client_id}
     # The user is told what everybody is told; the session keeps the true reason.
     raise InvalidGrant(Reason.WRONG_CREDENTIALS, f"overtaken: {reason}", **about)
