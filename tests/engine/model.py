@@ -55,7 +55,7 @@ def serving() -> Iterator[Service]:
         patch.dict(os.environ),
         patch.object(boto3, "DEFAULT_SESSION", None),
         patch.object(wiring, "_parts", None),
-        patch.object(wiring, "_events", None),
+        patch.object(wiring, "_clients", {}),
         patch.object(logger, "handlers", [handler]),
         Emulator(Path(folder)) as emulator,
     ):

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from ratchet import wiring
 from ratchet_cli.main import cli
 from ratchet_cli.seed import SECRETS
 from tests.local_stack import LocalStack, started
@@ -29,7 +30,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 @pytest.fixture
 def keys(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.chdir(stack.tree)
+    # Each command is a process of its own elsewhere.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(wiring, "_clients", {})
     before = dict(os.environ)
     yield lambda *arguments: CliRunner().invoke(cli, ["keys", *arguments])
     os.environ.clear()
