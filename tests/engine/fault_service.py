@@ -20,7 +20,7 @@ import pytest
 from botocore.config import Config
 
 from ratchet import endpoint as edge
-from ratchet import events, wiring
+from ratchet import events, outbound, wiring
 from ratchet.application import JWT_BEARER, Application
 from ratchet.key_rotation import first_signing_keys
 from ratchet.kms_keys import KmsKeys
@@ -140,6 +140,8 @@ class Service:
             patch.setattr(wiring, "boto3", SimpleNamespace(client=client))
             patch.setattr(wiring, "CONFIG", config)
             parts = wiring.build(self._kms_settings() if self.in_kms else self._settings)
+        # The provider is played on this machine, where no service of this issuer looks.
+        parts.provider_keys._fetch = functools.partial(outbound.get_json, this_machine=True)
         # What is made at its first use only.
         bus, signer = cast(Any, parts.bus), cast(Any, parts.signer)
         bus._client = lambda: client("events", config=config)

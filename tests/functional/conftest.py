@@ -5,6 +5,7 @@ hands out is remembered, and after every test none of it may stand in the log or
 """
 
 import dataclasses
+import functools
 import io
 import json
 import logging
@@ -18,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 import boto3
 import pytest
 
-from ratchet import endpoint, events, wiring
+from ratchet import endpoint, events, outbound, wiring
 from ratchet.applications import REMEMBERED_SECONDS
 from ratchet.parts import Parts
 from ratchet.policy import Policy
@@ -316,6 +317,9 @@ def service(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(wiring, "_parts", None)
     parts = wiring.parts()
+    # The providers of the tests are played on this machine, where no service of ISSUER looks.
+    beside = functools.partial(outbound.get_json, this_machine=True)
+    monkeypatch.setattr(parts.provider_keys, "_fetch", beside)
     service = Service(functions, engine, parts)
     monkeypatch.setattr(endpoint, "clock", lambda: service.now)
     service.calls.watch(parts.store._client, "dynamodb")

@@ -1,6 +1,7 @@
 """Sign-in from an identity provider: jwt-bearer (RFC 7523) and token exchange (RFC 8693)."""
 
 import dataclasses
+import functools
 import hashlib
 import hmac
 import threading
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from ratchet import jwk_set, outbound
+from ratchet import jwk_set, outbound, wiring
 from ratchet.application import JWT_BEARER, TOKEN_EXCHANGE, Application
 from ratchet.applications import REMEMBERED_SECONDS
+from ratchet.errors import Fault
 from ratchet.policy import PRESETS
 from ratchet.trusted_issuer import TrustedIssuer
 from tests.clients import tls
@@ -597,10 +599,8 @@ def test_a_provider_that_is_slow_is_503_in_time(
     """a silent one and one that sends a byte now and then; the limits are made short here"""
     setattr(shop.provider, slow, 0.2)
     monkeypatch.setattr(outbound, "STEP_SECONDS", 5.0)
-    fetch = outbound.get_json
-    monkeypatch.setattr(
-        shop.service.parts.provider_keys, "_fetch", lambda url: fetch(url, overall_seconds=0.1)
-    )
+    fetch = functools.partial(outbound.get_json, this_machine=True, overall_seconds=0.1)
+    monkeypatch.setattr(shop.service.parts.provider_keys, "_fetch", fetch)
     unavailable(shop.bearer(shop.id_token()), "no answer in 0.1 seconds")
     for thread in threading.enumerate():
         if thread.name.startswith("outbound"):
@@ -722,7 +722,31 @@ def test_a_proxy_of_the_environment_is_not_used(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    assert outbound.get_json(f"{shop.provider.url}/keys") == shop.provider.jwks
+    keys = outbound.get_json(f"{shop.provider.url}/keys", this_machine=True)
+    assert keys == shop.provider.jwks
+
+
+@pytest.mark.parametrize("issuer", [ISSUER, "", "https://127.0.0.1", "http://127.0.0.1.id.test"])
+def test_only_a_local_service_calls_its_own_machine(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, issuer: str
+) -> None:
+    """in Lambda that is the Runtime API: asked for its next event, it would give it to us"""
+    as_deployed = wiring.build(dataclasses.replace(wiring.settings(), issuer=issuer))
+    fetch = as_deployed.provider_keys._fetch
+    monkeypatch.setattr(shop.service.parts.provider_keys, "_fetch", fetch)
+    unavailable(shop.bearer(shop.id_token()), "only a local service calls its own machine")
+    with pytest.raises(Fault, match="only a local service"):
+        fetch(shop.provider.url.replace("http://", "https://"))
+    assert shop.provider.asked == []
+
+
+def test_a_local_service_takes_a_provider_that_is_played_beside_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = dataclasses.replace(wiring.settings(), issuer="http://127.0.0.1:8787")
+    fetch = wiring.build(local).provider_keys._fetch
+    monkeypatch.setattr(shop.service.parts.provider_keys, "_fetch", fetch)
+    assert shop.bearer(shop.id_token()).status == 200
 
 
 # --- in a cookie ---------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ class Application:
             Rule(
                 "jwks_uri",
                 not self.jwks_uri or trusted_issuer.fetchable(self.jwks_uri),
-                "jwks_uri must be an https URL without fragment",
+                "jwks_uri must be an https URL with a host name, without fragment",
             ),
             *(jwk_set.rules(self.jwks) if self.jwks else ()),
         ]

@@ -1,7 +1,7 @@
 """Fetching a JSON document from another service. The only module that calls out of AWS.
 
 http.client, because it does what it is told and no more: no redirects, no proxies from the
-environment, no cookies. Where may be called is for the caller to know.
+environment, no cookies. Where may be called is for the caller to know, but for this machine.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ratchet.errors import Fault
+from ratchet.trusted_issuer import LOOPBACK
 
 MAX_BYTES = 128 * 1024
 """Google's keys are 1.5 KB, Microsoft's with all their certificates 20."""
@@ -24,10 +25,18 @@ OVERALL_SECONDS = 3.5
 seconds."""
 
 
-def get_json(url: str, *, overall_seconds: float = OVERALL_SECONDS) -> Any:
-    """The document at a URL that has been checked. Raises Fault, which never quotes what came."""
+def get_json(
+    url: str, *, this_machine: bool = False, overall_seconds: float = OVERALL_SECONDS
+) -> Any:
+    """The document at a URL that has been checked. Raises Fault, which never quotes what came.
+
+    this_machine: whether http and 127.0.0.1 may be called. In Lambda that is the Runtime API, where
+    a GET takes an event away.
+    """
     parts = urlsplit(url)
     where = parts.netloc
+    if not this_machine and (parts.scheme != "https" or parts.hostname == LOOPBACK):
+        raise Fault(f"{where}: only a local service calls its own machine")
     answers: list[tuple[int, str, bytes]] = []
     failures: list[str] = []
     connection = _connection(parts.scheme, parts.hostname or "", parts.port)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from ratchet.errors import Fault
 from ratchet.keys import ALGORITHMS
+from ratchet.trusted_issuer import LOOPBACK
 
 PREFIX = "RATCHET_"
 MAY_BE_EMPTY = {"issuer", "claims_function", "verifier_function"}
@@ -51,6 +53,12 @@ class Settings:
     signing_algorithm: str
     signing_rsa_bits: int
     stack: str
+
+    @property
+    def local(self) -> bool:
+        """Whether this is a service on a developer's own machine, and nobody else's."""
+        issuer = urlsplit(self.issuer)
+        return (issuer.scheme, issuer.hostname) == ("http", LOOPBACK)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

@@ -16,7 +16,7 @@ MAX_AGE_SECONDS = 12 * 3600
 DEFAULT_AGE_SECONDS = 600
 DEFAULT_ALGORITHMS = ("RS256", "ES256")
 MAX_PREFIX = 32
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 class InvalidTrustedIssuer(Invalid):
@@ -53,7 +53,7 @@ class TrustedIssuer:
             Rule(
                 "issuer",
                 fetchable(self.issuer) and "?" not in self.issuer,
-                "issuer must be an https URL without query and fragment",
+                "issuer must be an https URL with a host name, without query and fragment",
             ),
             Rule(
                 "audience",
@@ -158,7 +158,11 @@ def together(trusted: tuple[TrustedIssuer, ...]) -> list[Rule]:
 
 
 def fetchable(url: Any) -> bool:
-    """An https URL that we would fetch. http only for a provider played on 127.0.0.1."""
+    """Whether it is an https URL with the name of a host: an address would be a machine near us.
+
+    Also one of 127.0.0.1, by http too: a provider that is played beside a local service. Others do
+    not fetch it (`outbound.get_json`).
+    """
     if not isinstance(url, str) or not _printable(url) or "#" in url or "\\" in url:
         return False
     try:
@@ -168,7 +172,11 @@ def fetchable(url: Any) -> bool:
         return False
     if not host or "@" in parts.netloc:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and host == _LOOPBACK)
+    if host == LOOPBACK:
+        return parts.scheme in ("https", "http")
+    # 10.0.0.1, 0x7f.1, 2130706433, [::1]: no top-level domain begins with a digit.
+    last = host.removesuffix(".").rpartition(".")[2]
+    return parts.scheme == "https" and ":" not in host and last[:1].isalpha()
 
 
 def _printable(text: str) -> bool:

@@ -1,5 +1,6 @@
 """The only place that makes clients and adapters: lazily, once a container."""
 
+import functools
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,8 @@ def build(settings: Settings) -> Parts:
     secretsmanager = boto3.client("secretsmanager", config=CONFIG)
     signing_keys = CachedSecret(secretsmanager, settings.signing_keys_secret, keys.signing_keys)
     peppers = CachedSecret(secretsmanager, settings.pepper_secret, keys.peppers)
-    provider_keys = ProviderKeys(outbound.get_json)
+    fetch = functools.partial(outbound.get_json, this_machine=settings.local)
+    provider_keys = ProviderKeys(fetch)
     single_use = SingleUse(dynamodb, settings.single_use_table)
     users = Users(dynamodb, settings.users_table)
     return Parts(
