@@ -12,6 +12,7 @@ from ratchet.response import Response
 def respond(request: Request, parts: Parts, now: int) -> Response:
     parameters = request.form_or_json()
     asked = LoginRequest.from_parameters(parameters)
+    proof = dpop.proof(request, peppers=parts.peppers, now=now)
     application = authenticate(
         request,
         parameters,
@@ -23,7 +24,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     response = login(
         asked,
         application,
-        proof=dpop.proof(request, peppers=parts.peppers, now=now),
+        proof=proof,
         source_ip=request.source_ip,
         verifier=parts.verifier(),
         attempts=parts.attempts,

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from ratchet.application import Application, hash_secret
+from ratchet.application import JWT_BEARER, TOKEN_EXCHANGE, Application, hash_secret
 from ratchet.applications import REMEMBERED_SECONDS
+from ratchet.grants.token_exchange import TOKEN_TYPE
 from ratchet.policy import PRESETS
+from tests import proofs
 from tests.functional.conftest import BACKEND, ISSUER, Answer, Service
 from tests.functional.test_faults import Break, error, unavailable
 from tests.identity_provider import (
@@ -380,6 +382,40 @@ def test_an_assertion_that_was_used_to_refresh_does_not_touch_the_session(servic
         service, service.call("POST", "/oauth/refresh", form=form), "client assertion: used before"
     )
     assert service.session(started["sid"]).generation == 0
+
+
+ID_TOKEN = {"subject_token": "x.y.z", "subject_token_type": f"{TOKEN_TYPE}id_token"}
+DPOP_REQUESTS: dict[str, tuple[str, dict[str, str]]] = {
+    "client_credentials": ("/oauth/token", GRANT),
+    "refresh": ("/oauth/refresh", {}),
+    "refresh_token": ("/oauth/token", {"grant_type": "refresh_token"}),
+    "jwt-bearer": ("/oauth/token", {"grant_type": JWT_BEARER, "assertion": "x.y.z"}),
+    "token-exchange": ("/oauth/token", {"grant_type": TOKEN_EXCHANGE, **ID_TOKEN}),
+    "login": ("/login", {"email": "ada@example.com", "password": "wrong"}),
+}
+
+
+@pytest.mark.parametrize("name", DPOP_REQUESTS)
+def test_to_be_told_a_dpop_nonce_uses_nothing_up(service: Service, name: str) -> None:
+    """RFC 9449 section 8: the same request again, which has the same client assertion"""
+    register(service, dpop="optional")
+    path, form = DPOP_REQUESTS[name]
+    form = proved(assertion(service), **form)
+    if "refresh" in name:
+        form["refresh_token"] = start(service)["refresh_token"]
+    key = proofs.new_key()
+
+    def call(nonce: str | None = None) -> Answer:
+        proof = proofs.proof(key, "POST", ISSUER + path, now=service.now, nonce=nonce)
+        return service.call("POST", path, form=form, headers={"DPoP": proof})
+
+    service.calls.clear()
+    asked = call()
+    assert (asked.status, asked["error"]) == (400, "use_dpop_nonce")
+    assert service.calls.names == []
+    answer = call(asked.headers["dpop-nonce"])
+    assert answer.status == (200 if "credentials" in name or "refresh" in name else 400)
+    assert answer.body.get("error") != "invalid_client"
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the write", "after it took effect"])

@@ -1,7 +1,11 @@
 """CORS: a page may read the answers of an application that allows its origin, and no others."""
 
+from typing import Any
+
 import pytest
 
+from ratchet.applications import REMEMBERED_SECONDS
+from ratchet.errors import Fault
 from tests.functional.conftest import MACHINE, Answer, Service
 
 PAGE = "http://127.0.0.1:5173"
@@ -151,6 +155,32 @@ def test_a_page_may_read_every_refusal(
     )
     assert answer.status == status
     assert answer.headers["access-control-allow-origin"] == PAGE
+
+
+@pytest.mark.parametrize("origin", [PAGE, EVIL])
+def test_a_page_may_read_a_503_where_its_application_is_remembered(
+    service: Service, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    """as it was, however long ago: else an outage looks to the page as if nobody answered"""
+
+    def call() -> Answer:
+        form = {"client_id": "demo-browser", "refresh_token": "rt1_garbage"}
+        return service.call("POST", "/oauth/refresh", form=form, headers={"Origin": origin})
+
+    def fail(*_: Any) -> Any:
+        raise Fault("dynamodb: down")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(service.parts.applications, "_read", fail)
+        cold = call()
+    assert (cold.status, shared(cold), cold.headers["vary"]) == (503, set(), "Origin")
+    assert call().status == 400
+    service.now += 10 * REMEMBERED_SECONDS
+    monkeypatch.setattr(service.parts.applications, "_read", fail)
+    answer = call()
+    assert (answer.status, answer["error"]) == (503, "temporarily_unavailable")
+    assert answer.headers.get("access-control-allow-origin") == (PAGE if origin == PAGE else None)
+    assert ("access-control-allow-credentials" in answer.headers) == (origin == PAGE)
 
 
 def test_a_page_may_read_a_session(service: Service) -> None:

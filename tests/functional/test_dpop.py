@@ -286,12 +286,75 @@ def test_an_old_stolen_token_does_not_count_as_reuse_without_the_key(
 
 
 def test_with_the_key_an_old_token_is_reuse_as_ever(service: Service, client: Client) -> None:
-    """two copies of the client itself, key and all"""
+    """two copies of the client itself, key and all; any DPoP client repeats with the new nonce"""
     first = bound(service)
     client.refresh(client.refresh(first["refresh_token"])["refresh_token"])
+    before = service.item(first["sid"])
+    asked = client.refresh(first["refresh_token"])
+    untouched(service, first["sid"], before, asked, "use_dpop_nonce")
+    assert asked.log["detail"] == "a replaced token"
+    client.nonce = asked.headers["dpop-nonce"]
     answer = client.refresh(first["refresh_token"])
     assert (answer.status, answer["error_reason"]) == (400, "reused")
     assert service.session(first["sid"]).ended_at == START
+    assert "session.reuse_detected" in [event["type"] for event in service.published]
+
+
+def test_copies_of_earlier_refreshes_end_nothing_however_many(
+    service: Service, client: Client
+) -> None:
+    """not only of the last one: each has a proof that is still good, of the owner's key"""
+    latest = first = bound(service)
+    copies = []
+    for _ in range(3):
+        proof = client.proof("POST", "/oauth/refresh")
+        copies.append((latest["refresh_token"], proof))
+        latest = client.refresh(latest["refresh_token"], proof)
+        client.nonce = latest.headers["dpop-nonce"]
+        service.now += 60
+    before = service.item(first["sid"])
+    for token, proof in copies[:2]:
+        for _ in range(2):
+            answer = client.refresh(token, proof)
+            untouched(service, first["sid"], before, answer, "use_dpop_nonce")
+    # nor with a proof of another of the copies
+    answer = client.refresh(copies[0][0], copies[1][1])
+    untouched(service, first["sid"], before, answer, "use_dpop_nonce")
+    assert client.refresh(latest["refresh_token"]).status == 200
+
+
+def test_a_copy_of_a_replay_ends_nothing_once_the_leeway_is_over(
+    service: Service, client: Client
+) -> None:
+    """its proof is none the session knows, and its nonce may be younger than the rotation"""
+    first = bound(service)
+    second = client.refresh(first["refresh_token"])
+    service.now += 10
+    client.learn()
+    copied = client.proof("POST", "/oauth/refresh")
+    assert client.refresh(first["refresh_token"], copied).log["outcome"] == "replayed_leeway"
+    before = service.item(first["sid"])
+    service.now += 30
+    answer = client.refresh(first["refresh_token"], copied)
+    untouched(service, first["sid"], before, answer, "use_dpop_nonce")
+    assert client.refresh(second["refresh_token"]).status == 200
+
+
+def test_a_nonce_about_one_token_says_nothing_about_another(
+    service: Service, client: Client
+) -> None:
+    """a client that used an old token by mistake refreshes with the nonce it was told"""
+    first = bound(service)
+    second = client.refresh(first["refresh_token"])
+    third = client.refresh(second["refresh_token"])
+    client.nonce = client.refresh(first["refresh_token"]).headers["dpop-nonce"]
+    copied = client.proof("POST", "/oauth/refresh")
+    fourth = client.refresh(third["refresh_token"], copied)
+    latest = client.refresh(fourth["refresh_token"])
+    before = service.item(first["sid"])
+    answer = client.refresh(third["refresh_token"], copied)
+    untouched(service, first["sid"], before, answer, "use_dpop_nonce")
+    assert client.refresh(latest["refresh_token"]).status == 200
 
 
 def test_tabs_that_share_the_key_get_one_successor(service: Service, client: Client) -> None:
@@ -624,6 +687,33 @@ def test_signing_out_needs_no_proof(service: Service) -> None:
     form = {"client_id": "demo-native", "token": tokens["refresh_token"]}
     assert service.call("POST", "/oauth/revoke", form=form).status == 200
     assert service.session(tokens["sid"]).ended_at == START
+
+
+def test_signing_out_with_an_old_token_is_no_reuse_without_the_key(
+    service: Service, client: Client
+) -> None:
+    """else whoever has one, and no key, could end the session and raise the alarm for a theft"""
+    first = bound(service)
+    latest = client.refresh(client.refresh(first["refresh_token"])["refresh_token"])
+    before = service.item(first["sid"])
+    form = {"client_id": "demo-native", "token": first["refresh_token"]}
+    answer = service.call("POST", "/oauth/revoke", form=form)
+    assert (answer.status, answer.body) == (200, None)
+    assert (answer.log["outcome"], answer.log["detail"]) == ("ignored", "replaced")
+    assert (service.item(first["sid"]), service.published) == (before, [])
+    assert client.refresh(latest["refresh_token"]).status == 200
+
+
+@pytest.mark.parametrize("which", ["access_token", "direct parent"])
+def test_a_bound_access_token_and_the_direct_parent_sign_out_too(
+    service: Service, client: Client, which: str
+) -> None:
+    first = bound(service)
+    client.refresh(first["refresh_token"])
+    token = first["access_token"] if which == "access_token" else first["refresh_token"]
+    form = {"client_id": "demo-native", "token": token}
+    assert service.call("POST", "/oauth/revoke", form=form).status == 200
+    assert service.session(first["sid"]).reason == "revoked_by_user"
 
 
 def test_the_metadata_names_the_algorithms(service: Service) -> None:

@@ -260,7 +260,7 @@ def test_one_applications_cookie_is_of_no_use_to_another(service: Service) -> No
     sid, _ = in_cookie(service)
     other = service.start("demo-native")["refresh_token"]
     answer = refresh(service, other)
-    over(answer, "wrong_client")
+    assert (answer.status, answer["error_reason"], answer.cookies) == (400, "wrong_client", [])
     assert service.session(sid).generation == 1
 
 
@@ -364,6 +364,48 @@ def test_a_token_in_the_body_that_is_over_says_nothing_about_the_cookie(service:
     assert refresh(service, cookie)["sid"] == sid
 
 
+def kept(answer: Answer, reason: str, detail: str) -> None:
+    """Refused, but not for ever: the cookie stays."""
+    assert (answer.status, answer["error"]) == (400, "invalid_grant")
+    assert (answer["error_reason"], answer.log["detail"]) == (reason, detail)
+    assert answer.cookies == []
+
+
+def test_a_cutoff_that_is_taken_back_has_taken_no_cookie_away(service: Service) -> None:
+    sid, cookie = in_cookie(service)
+    service.change("demo-browser", sessions_valid_after=service.now + 1)
+    kept(refresh(service, cookie), "policy_cutoff", "the session is over")
+    service.change("demo-browser", sessions_valid_after=0)
+    assert refresh(service, cookie)["sid"] == sid
+
+
+def test_a_clock_that_is_fast_takes_no_cookie_away(service: Service) -> None:
+    sid, cookie = in_cookie(service)
+    service.now += IDLE
+    kept(refresh(service, cookie), "idle_expired", "the session is over")
+    service.now -= 60
+    assert refresh(service, cookie)["sid"] == sid
+
+
+def test_a_table_that_was_restored_takes_no_cookie_away(service: Service) -> None:
+    sid, cookie = in_cookie(service)
+    old = service.item(sid)
+    for _ in range(2):
+        cookie = cookie_value(refresh(service, cookie).cookies[0])
+    new = service.item(sid)
+    service.put_item(old)
+    kept(refresh(service, cookie), "session_unknown", "newer than the item")
+    service.delete_item(sid)
+    kept(refresh(service, cookie), "session_unknown", "no item")
+    service.put_item(new)
+    assert refresh(service, cookie)["sid"] == sid
+
+
+def test_a_pepper_that_is_missing_takes_no_cookie_away(service: Service) -> None:
+    answer = refresh(service, "rt1_" + "A" * 104)
+    kept(answer, "unknown_pepper", "pepper 0")
+
+
 # --- what takes it away --------------------------------------------------------------------------
 
 
@@ -390,7 +432,9 @@ def test_a_session_that_was_ended_is_over_for_the_cookie_too(service: Service) -
     sid, cookie = in_cookie(service)
     service.call("DELETE", f"/sessions/{sid}", bearer=service.operator())
     over(refresh(service, cookie), "revoked_by_operator")
-    over(refresh(service, cookie), "revoked_by_operator")
+    again = refresh(service, cookie)
+    assert again.log["detail"] == "known"
+    over(again, "revoked_by_operator")
     assert service.session(sid).reason is Reason.REVOKED_BY_OPERATOR
 
 

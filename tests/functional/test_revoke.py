@@ -95,7 +95,10 @@ def test_a_session_that_has_expired_keeps_that_as_its_reason(service: Service) -
 def test_signing_out_with_a_copy_of_a_replaced_token_ends_the_session_as_reuse(
     service: Service,
 ) -> None:
-    """the direct parent is what a client that lost an answer has; anything older is a copy"""
+    """the direct parent is what a client that lost an answer has; anything older is a copy
+
+    (of a session that is bound to a key: test_dpop.py)
+    """
     first = service.start()
     second = service.refresh(first["refresh_token"])
     third = service.refresh(second["refresh_token"])

@@ -51,6 +51,12 @@ class Applications:
             self._remembered[client_id] = application, now
         return application
 
+    def remembered(self, client_id: str) -> Application | None:
+        """The application as this instance last knew it, however long ago, if it ever did."""
+        with self._lock:
+            application, _ = self._remembered.get(client_id, (None, 0))
+        return application
+
     def put(self, application: Application, policy: Mapping[str, Any]) -> None:
         """Registers or replaces an application. `policy` as it was written: preset, overrides."""
         self._put(to_mapping(application, policy), "")

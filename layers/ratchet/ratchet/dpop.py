@@ -2,10 +2,13 @@
 
     proof   JWT, in the header DPoP, signed with the key whose public half is in its own header
     jkt     thumbprint of that key (RFC 7638): what sessions and access tokens are bound to
-    nonce   base64url( pepper id 2 | issued at 4 | MAC 18 )        32 characters
+    nonce   base64url( pepper id 2 | issued at 4 | about 6 | MAC 18 )        40 characters
 
 A proof is as old as its nonce, by our own clock: the client's may be wrong (section 11.1). So every
 proof needs one. It is its own evidence that we issued it: none is stored.
+
+`about` is the start of a refresh token's hash where that token, an old one, was answered with the
+nonce, else zeros. A proof with such a nonce was made by somebody who has the key now and insists.
 """
 
 import hmac
@@ -39,7 +42,9 @@ IAT_SKEW_SECONDS = DAY
 _THUMBPRINT = re.compile("[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _INSTANCE_SKEW_SECONDS = 60
 _RSA_BITS = range(2048, 4097)
-_NONCE = struct.Struct(">HI")
+_ABOUT_BYTES = 6
+_NO_TOKEN = bytes(_ABOUT_BYTES)
+_NONCE = struct.Struct(f">HI{_ABOUT_BYTES}s")
 _MAC_BYTES = 18
 # RFC 8725 section 3.1: an algorithm belongs to one kind of key, whatever the header says.
 _KINDS = {"ES256": ("EC", "P-256"), "EdDSA": ("OKP", "Ed25519")}
@@ -53,10 +58,18 @@ _UNCHECKED: Any = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DPoPProof:
-    """A valid proof. id: 16 bytes that no other proof has, made of its key and its jti."""
+    """A valid proof. id: 16 bytes that no other proof has, made of its key and its jti.
+
+    about: what its nonce says of a refresh token.
+    """
 
     jkt: str
     id: bytes
+    about: bytes = _NO_TOKEN
+
+    def insists_on(self, token_hash: bytes) -> bool:
+        """Whether its nonce was the answer to an earlier request with this refresh token."""
+        return self.about == token_hash[:_ABOUT_BYTES]
 
 
 def proof(request: Request, *, peppers: Peppers, now: int) -> DPoPProof | None:
@@ -104,10 +117,13 @@ def is_thumbprint(text: str) -> bool:
     return _THUMBPRINT.fullmatch(text) is not None
 
 
-def nonce(peppers: Peppers, now: int) -> str:
-    """A nonce that proofs may carry for the next NONCE_SECONDS (section 8). Raises Fault."""
+def nonce(peppers: Peppers, now: int, *, token_hash: bytes = _NO_TOKEN) -> str:
+    """A nonce that proofs may carry for the next NONCE_SECONDS (section 8). Raises Fault.
+
+    token_hash: of the refresh token that a proof with it is to insist on.
+    """
     pepper_id, pepper = peppers.current(now)
-    body = _NONCE.pack(pepper_id, now)
+    body = _NONCE.pack(pepper_id, now, token_hash[:_ABOUT_BYTES])
     return urlsafe_b64encode(body + _mac(pepper, body)).decode()
 
 
@@ -130,7 +146,8 @@ def _check(
     asked = normalized(htu) if isinstance(htu, str) else None
     if asked is None or asked != normalized(request.url):
         raise InvalidDPoPProof("htu")
-    if problem := _nonce_problem(claims.get("nonce"), peppers, now):
+    about, problem = _nonce_about(claims.get("nonce"), peppers, now)
+    if problem:
         raise UseDPoPNonce(nonce(peppers, now), problem)
     # bool is an int to isinstance, and NaN compares as false
     if not isinstance(iat, int | float) or isinstance(iat, bool):
@@ -139,7 +156,8 @@ def _check(
         raise InvalidDPoPProof("iat")
     if access_token is not None and claims.get("ath") != _base64url(sha256(access_token.encode())):
         raise InvalidDPoPProof("ath")
-    return DPoPProof(jkt=jkt, id=sha256(f"{jkt}.{jti}".encode(errors="replace")).digest()[:16])
+    proof_id = sha256(f"{jkt}.{jti}".encode(errors="replace")).digest()[:16]
+    return DPoPProof(jkt=jkt, id=proof_id, about=about)
 
 
 def _verified(header: str) -> tuple[str, Mapping[str, Any]]:
@@ -186,28 +204,28 @@ def _public_key(jwk: Any, algorithm: str) -> Any:
     return key
 
 
-def _nonce_problem(text: Any, peppers: Peppers, now: int) -> str:
-    """Why a nonce is none of ours that is fresh, "" if it is."""
+def _nonce_about(text: Any, peppers: Peppers, now: int) -> tuple[bytes, str]:
+    """What a nonce is about, and why it is none of ours that is fresh, "" if it is."""
     if text is None:
-        return "no nonce"
+        return _NO_TOKEN, "no nonce"
     try:
         raw = b64decode(text, altchars=b"-_", validate=True)
-        pepper_id, issued_at = _NONCE.unpack(raw[:-_MAC_BYTES])
+        pepper_id, issued_at, about = _NONCE.unpack(raw[:-_MAC_BYTES])
     except (TypeError, ValueError, struct.error):
-        return "not a nonce of ours"
+        return _NO_TOKEN, "not a nonce of ours"
     pepper = peppers.key(pepper_id, now)
     if pepper is None or not hmac.compare_digest(
         raw[-_MAC_BYTES:], _mac(pepper, raw[:-_MAC_BYTES])
     ):
-        return "not a nonce of ours"
+        return _NO_TOKEN, "not a nonce of ours"
     # Another instance, whose clock is ahead, may have issued it.
     if not -_INSTANCE_SKEW_SECONDS <= now - issued_at < NONCE_SECONDS:
-        return "expired nonce"
-    return ""
+        return _NO_TOKEN, "expired nonce"
+    return about, ""
 
 
 def _mac(pepper: bytes, body: bytes) -> bytes:
-    return hmac.digest(pepper, b"ratchet dpop nonce 1" + body, "sha256")[:_MAC_BYTES]
+    return hmac.digest(pepper, b"ratchet dpop nonce 2" + body, "sha256")[:_MAC_BYTES]
 
 
 def _base64url(digest: Any) -> str:

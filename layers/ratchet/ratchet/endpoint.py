@@ -91,6 +91,9 @@ def _answer(
         request = Request.from_event(event, ready.issuer)
         if pages:
             client_id = cors.named_client_id(request)
+            if client_id:
+                # If the look-up fails, the page may still read that: a 503 takes nothing away.
+                shared = cors.headers(request, ready.applications.remembered(client_id))
             application = ready.applications.get(client_id, now) if client_id else None
             shared = cors.headers(request, application)
         if pages and cors.is_preflight(request):

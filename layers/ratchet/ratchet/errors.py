@@ -141,7 +141,8 @@ class ApplicationDisabled(InvalidClient):
 class InvalidGrant(OAuthError):
     """RFC 6749 section 5.2: every refusal of a refresh token or an assertion, with its reason.
 
-    final: the end of the session is stored, so no other instance and no clock can see it alive.
+    final: it will be refused for ever. The end of the session is stored, so no other instance and
+    no clock can see it alive.
     """
 
     code = "invalid_grant"

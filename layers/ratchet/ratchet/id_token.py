@@ -6,7 +6,6 @@ The rules are those of RFC 7523 section 3 and of OpenID Connect Core section 3.1
 from collections.abc import Mapping
 from typing import Any
 
-from ratchet import dpop
 from ratchet.application import Application
 from ratchet.applications import Applications
 from ratchet.assertion import (
@@ -19,6 +18,7 @@ from ratchet.assertion import (
     parse,
     verify_signature,
 )
+from ratchet.dpop import DPoPProof
 from ratchet.errors import Fault, UnauthorizedClient
 from ratchet.hook import Hook
 from ratchet.issue import MAX_ACR, SignIn, start_session
@@ -42,6 +42,7 @@ def session_of_id_token(
     request: Request,
     form: Parameters,
     *,
+    key: DPoPProof | None,
     applications: Applications,
     provider_keys: ProviderKeys,
     store: SessionStore,
@@ -52,8 +53,9 @@ def session_of_id_token(
 ) -> Response:
     """A session of this application for the subject of an ID token of an issuer that it trusts.
 
-    form: scope, resource and device, all optional. Raises RefusedAssertion, what `dpop.proof` and
-    `start_session` raise, and Fault, also when the issuer's keys cannot be had.
+    form: scope, resource and device, all optional. key: the DPoP proof of the request, if it had
+    one. Raises RefusedAssertion, what `start_session` raises, and Fault, also when the issuer's
+    keys cannot be had.
     """
     assertion = parse(text, types=TYPES)
     try:
@@ -65,7 +67,6 @@ def session_of_id_token(
     # An application's own tokens carry its client id as sub (RFC 9700 section 4.15.1).
     if applications.get(subject, now) is not None:
         raise RefusedAssertion("the subject is the id of an application")
-    key = dpop.proof(request, peppers=peppers, now=now)
     sign_in = SignIn(
         sub=subject,
         scopes=form.scopes(),

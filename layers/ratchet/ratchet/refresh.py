@@ -6,8 +6,9 @@
     its direct parent, within the   the successor is unused             the same successor replayed
       leeway or with the same
       Idempotency-Key
-    any older one, or the parent    -                                   the session ends   reused
-      beyond that
+    any older one, or the parent    bound to a key, and the nonce of    another nonce, which
+      beyond that                     the proof is not about it           is; nothing changes
+                                    else                                the session ends   reused
     any of them                     ended, expired, another client's,   the reason; nothing changes
                                     bound to a key not proven here
 
@@ -20,7 +21,14 @@ from typing import Any
 from ratchet import access_token, dpop, events, refresh_token
 from ratchet.application import Application
 from ratchet.dpop import DPoPProof
-from ratchet.errors import Fault, InvalidDPoPProof, InvalidGrant, InvalidScope, InvalidTarget
+from ratchet.errors import (
+    Fault,
+    InvalidDPoPProof,
+    InvalidGrant,
+    InvalidScope,
+    InvalidTarget,
+    UseDPoPNonce,
+)
 from ratchet.events import Bus
 from ratchet.policy import Policy
 from ratchet.reasons import Reason
@@ -55,8 +63,8 @@ def refresh(
 
     scopes, resources: a part of the session's, or none for all of them; the session keeps what it
     has. proof: of the request, if it had one; a session that started without one takes no notice.
-    Raises InvalidGrant with its reason, InvalidScope, InvalidTarget, InvalidDPoPProof, Fault
-    (nothing is lost: ask again).
+    Raises InvalidGrant with its reason, InvalidScope, InvalidTarget, InvalidDPoPProof,
+    UseDPoPNonce, Fault (nothing is lost: ask again).
     """
     everyones, era = application, application.likely_era(token.absolute_deadline_at, now)
     application = everyones.under(era.policy)
@@ -162,6 +170,11 @@ def refresh(
             # it neither rotates nor counts as reuse.
             raise InvalidDPoPProof("used before", sub=session.sub, **about)
         elif session.current_hash != token.hash():
+            if session.jkt is not None and not (proof and proof.insists_on(token.hash())):
+                # Any earlier proof may be a copy, not only the last one. Whoever has the key now
+                # makes one with this nonce, whatever the clocks; only then is it reuse.
+                nonce = dpop.nonce(peppers, now, token_hash=token.hash())
+                raise UseDPoPNonce(nonce, "a replaced token", sub=session.sub, **about)
             raise _reuse(token, session, application, store=store, bus=bus, now=now)
         # After all else: a wrong scope or target must neither cost anyone a session nor hide a
         # reuse.

@@ -51,13 +51,16 @@ def revoke(
     by = application.client_id
     outcome = end(Reason.REVOKED_BY_USER, by, presented.hash() if presented else None)
     if not outcome.done and outcome.session is not None and presented is not None:
-        if presented.generation < outcome.session.generation:
+        if presented.generation >= outcome.session.generation:
+            # newer than a table that was restored from a backup
+            outcome = end(Reason.REVOKED_BY_USER, by, None)
+        elif presented.bound:
+            # A copy too, but its holder may not have the key: as at a refresh, that is no reuse.
+            return Response(log={"outcome": "ignored", "detail": "replaced", "sid": sid, **about})
+        else:
             # Whoever signs out with a token that has been replaced and used holds a copy of it. The
             # session ends all the same, and for what it was (RFC 9700 section 4.14.2).
             outcome = end(Reason.REUSED, "", None)
-        else:
-            # newer than a table that was restored from a backup
-            outcome = end(Reason.REVOKED_BY_USER, by, None)
     ended = "revoked" if outcome.done else "ignored"
     return Response(log={"outcome": ended, "sid": sid, **about})
 

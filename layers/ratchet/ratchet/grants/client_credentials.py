@@ -13,6 +13,8 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     Errors: see `authenticate` and `issue.client_credentials`.
     """
     form = request.form()
+    # before a client assertion is used up: the same request has to be good with another nonce
+    proof = dpop.proof(request, peppers=parts.peppers, now=now)
     application = authenticate(
         request,
         form,
@@ -22,7 +24,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     )
     return issue.client_credentials(
         application,
-        proof=dpop.proof(request, peppers=parts.peppers, now=now),
+        proof=proof,
         scopes=form.scopes(),
         resources=form.resources(),
         issuer=request.issuer,

@@ -1,5 +1,6 @@
 """RFC 7523 section 2.1: an ID token of an issuer that the application trusts is the grant."""
 
+from ratchet import dpop
 from ratchet.application import JWT_BEARER
 from ratchet.assertion import RefusedAssertion
 from ratchet.client_authentication import authenticate
@@ -18,6 +19,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     """
     form = request.form()
     text = form.required("assertion")
+    key = dpop.proof(request, peppers=parts.peppers, now=now)
     application = authenticate(
         request,
         form,
@@ -33,6 +35,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
             application,
             request,
             form,
+            key=key,
             applications=parts.applications,
             provider_keys=parts.provider_keys,
             store=parts.store,

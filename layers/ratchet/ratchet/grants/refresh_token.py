@@ -6,6 +6,7 @@ from ratchet import dpop, refresh_token
 from ratchet.application import Application
 from ratchet.client_authentication import authenticate
 from ratchet.dead_sessions import REMEMBERED_SECONDS
+from ratchet.dpop import DPoPProof
 from ratchet.errors import Fault, InvalidGrant, UnauthorizedClient
 from ratchet.parts import Parts
 from ratchet.reasons import Reason
@@ -26,8 +27,10 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         return _with_cookie(request, form, parts, now)
     # First what costs nothing: garbage and expired tokens are refused before any lookup.
     token = refresh_token.parse(form.required("refresh_token"), peppers=parts.peppers, now=now)
+    # before a client assertion is used up: the same request has to be good with another nonce
+    proof = dpop.proof(request, peppers=parts.peppers, now=now)
     application = _application(request, form, parts, now)
-    return _rotate(token, application, request, form, parts, now)
+    return _rotate(token, proof, application, request, form, parts, now)
 
 
 def _with_cookie(request: Request, form: Parameters, parts: Parts, now: int) -> Response:
@@ -35,6 +38,7 @@ def _with_cookie(request: Request, form: Parameters, parts: Parts, now: int) -> 
 
     Unless it is in the body: so a page moves a session into the cookie that its backend started.
     """
+    proof = dpop.proof(request, peppers=parts.peppers, now=now)
     application = _application(request, form, parts, now)
     cookie = refresh_cookie(request, application)
     in_body, in_cookie = form.text("refresh_token"), cookie.value(request)
@@ -42,12 +46,17 @@ def _with_cookie(request: Request, form: Parameters, parts: Parts, now: int) -> 
     if presented is None:
         raise InvalidGrant(Reason.NO_COOKIE, client_id=application.client_id)
     try:
-        token = refresh_token.parse(presented, peppers=parts.peppers, now=now)
-        return cookie.carry(_rotate(token, application, request, form, parts, now))
+        try:
+            token = refresh_token.parse(presented, peppers=parts.peppers, now=now)
+        except InvalidGrant as refusal:
+            # A pepper that is missing may come back.
+            refusal.final = refusal.reason is not Reason.UNKNOWN_PEPPER
+            raise
+        return cookie.carry(_rotate(token, proof, application, request, form, parts, now))
     except InvalidGrant as refusal:
-        # Only here, where it can never work again: no race, no outage and no mistake in a request
-        # takes the cookie away. With the right key (DPoP) it would still work.
-        if in_body is None and refusal.reason is not Reason.WRONG_KEY:
+        # Only where it can never work again: no race, no outage, no mistake in a request or in an
+        # application, no clock of one instance takes the cookie away.
+        if in_body is None and refusal.final:
             refusal.cookies = (cookie.cleared(),)
         raise
 
@@ -64,6 +73,7 @@ def _application(request: Request, form: Parameters, parts: Parts, now: int) -> 
 
 def _rotate(
     token: RefreshToken,
+    proof: DPoPProof | None,
     application: Application,
     request: Request,
     form: Parameters,
@@ -76,12 +86,14 @@ def _rotate(
     about: dict[str, Any] = {"sid": token.sid, "client_id": application.client_id}
     if reason := parts.dead_sessions.reason(**about, now=now):
         # A client that comes back with a token it was told is dead costs no write.
-        raise InvalidGrant(reason, "known", retry_after_seconds=REMEMBERED_SECONDS, **about)
+        raise InvalidGrant(
+            reason, "known", final=True, retry_after_seconds=REMEMBERED_SECONDS, **about
+        )
     try:
         return refresh(
             token,
             application,
-            proof=dpop.proof(request, peppers=parts.peppers, now=now),
+            proof=proof,
             scopes=form.scopes(),
             resources=form.resources(),
             idempotency_key=request.idempotency_key(),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from ratchet import dpop
 from ratchet.application import TOKEN_EXCHANGE
 from ratchet.assertion import RefusedAssertion
 from ratchet.client_authentication import authenticate
@@ -25,6 +26,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
     """
     form = request.form()
     text, requested = _asked_for(form)
+    key = dpop.proof(request, peppers=parts.peppers, now=now)
     application = authenticate(
         request,
         form,
@@ -42,6 +44,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
             application,
             request,
             form,
+            key=key,
             applications=parts.applications,
             provider_keys=parts.provider_keys,
             store=parts.store,
