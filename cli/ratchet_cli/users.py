@@ -18,6 +18,7 @@ from ratchet_cli.target import Target, target_options, working
 if TYPE_CHECKING:
     from ratchet.parts import Parts
     from ratchet.reasons import Reason
+    from ratchet.sign_out import SignedOut
     from ratchet.users import User
 
 INDEX_SECONDS = 2.0
@@ -98,8 +99,8 @@ def disable_command(target: Target, user: str, as_json: bool) -> None:
         from ratchet.reasons import Reason
 
         found = _known(parts.users.disable(_find(user, parts).email, _now()))
-        ended = _end_sessions(found, Reason.USER_DISABLED, parts)
-    _print(found, as_json, ended)
+        done = _end_sessions(found, Reason.USER_DISABLED, parts)
+    _report(found, as_json, done)
 
 
 @users_group.command("enable")
@@ -128,8 +129,8 @@ def set_password_command(target: Target, user: str, as_json: bool) -> None:
 
         email = _find(user, parts).email
         found = _known(parts.users.set_password(email, _new_password_hash(email), _now()))
-        ended = _end_sessions(found, Reason.PASSWORD_CHANGED, parts)
-    _print(found, as_json, ended)
+        done = _end_sessions(found, Reason.PASSWORD_CHANGED, parts)
+    _report(found, as_json, done)
 
 
 @contextlib.contextmanager
@@ -193,14 +194,15 @@ def _new_password_hash(email: str) -> str:
     return hash_new(typed, email=email)
 
 
-def _end_sessions(user: User, reason: Reason, parts: Parts) -> int:
-    """Ends what the list shows, and looks again once it shows everything."""
-    from ratchet.sign_out import sign_out
+def _end_sessions(user: User, reason: Reason, parts: Parts) -> SignedOut:
+    """Ends what the list shows, and looks again once it shows everything, as a rule."""
+    from ratchet.sign_out import SignedOut, sign_out
 
     ended = 0
+    left: tuple[str, ...] = ()
     for pause in (0.0, INDEX_SECONDS):
         time.sleep(pause)
-        ended += sign_out(
+        done = sign_out(
             user.sub,
             reason=reason,
             applications=parts.applications,
@@ -208,7 +210,21 @@ def _end_sessions(user: User, reason: Reason, parts: Parts) -> int:
             bus=parts.bus,
             now=_now(),
         )
-    return ended
+        ended, left = ended + done.ended, done.left
+    return SignedOut(ended, left)
+
+
+def _report(user: User, as_json: bool, done: SignedOut) -> None:
+    """What was done on standard output; what may be left, which nobody may overlook, elsewhere."""
+    _print(user, as_json, done.ended)
+    if done.left:
+        left = "\n".join(f"  {text}" for text in done.left)
+        raise click.ClickException(f"not all sessions were ended; run this again:\n{left}")
+    click.echo(
+        "A session that started in the last seconds may not have been listed yet: run this again "
+        "to be sure.",
+        err=True,
+    )
 
 
 def _view(user: User) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from ratchet import password, throttle
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
-from ratchet.sign_out import sign_out
+from ratchet.sign_out import SignedOut, sign_out
 from ratchet.users import User, UserExistsError, Users
 from ratchet_cli.seed import ADA
 from tests.functional.conftest import BACKEND, START, Answer, Service
@@ -132,9 +132,24 @@ def test_an_unknown_user_and_a_wrong_password_get_one_and_the_same_answer(
     assert answer.log.get("sub") == ("ada" if detail == "wrong password" else None)
 
 
-def test_half_a_surrogate_pair_is_a_wrong_password(service: Service) -> None:
-    body = {"client_id": "demo-native", "email": ADA["email"], "password": "\ud83d" * 8}
-    refused(service, service.call("POST", "/login", body=body), "wrong password")
+@pytest.mark.parametrize(
+    "name", ["email", "password", "client_id", "client_secret", "scope", "resource", "device"]
+)
+def test_half_a_surrogate_pair_is_refused_wherever_it_stands(service: Service, name: str) -> None:
+    body = {"client_id": "demo-native", "email": ADA["email"], "password": ADA["password"]}
+    answer = service.call("POST", "/login", body=body | {name: "\ud83d" * 8})
+    assert (answer.status, answer["error"]) == (400, "invalid_request")
+    assert answer.log["detail"] == "The body is not a JSON object in UTF-8."
+
+
+def test_a_password_is_as_long_as_it_is_composed(service: Service, users: Users) -> None:
+    long = "ü" * 255 + "!"
+    users.set_password(KIM, password.hash_new("u\u0308" * 255 + "!", email=KIM), START)
+    assert service.login(KIM, long).status == 200
+    assert service.login(KIM, "u\u0308" * 255 + "!").status == 200
+    for typed in ("u\u0308" * 257, "\u1100\u1161" * 513):
+        answer = service.login(KIM, typed)
+        assert (answer.status, answer["error"]) == (400, "invalid_request")
 
 
 def test_a_disabled_user_gets_the_same_answer_even_with_the_right_password(
@@ -307,6 +322,12 @@ def hash_of(users: Users) -> str:
 
 
 def end_all(service: Service, reason: Reason) -> int:
+    done = signed_out(service, reason)
+    assert not done.left
+    return done.ended
+
+
+def signed_out(service: Service, reason: Reason) -> SignedOut:
     parts = service.parts
     return sign_out(
         "kim",
@@ -352,6 +373,52 @@ def test_ending_them_is_repeatable_and_takes_all_pages(
     assert end_all(service, Reason.USER_DISABLED) == 5
     assert end_all(service, Reason.USER_DISABLED) == 0
     assert service.session(before["sid"]).reason is Reason.REVOKED_BY_USER
+
+
+def test_neither_a_damaged_session_nor_one_that_cannot_be_ended_keeps_others_alive(
+    service: Service, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ratchet.sign_out.PAGE", 2)
+    sids = []
+    for _ in range(5):
+        sids.append(service.start(sub="kim")["sid"])
+        service.now += 1
+    item = service.item(sids[3])
+    service.put_item({**item, "generation": {"S": "x"}})
+    end = service.parts.store.end
+
+    def fails_for_one(sid: str, **arguments: Any) -> Any:
+        if sid == sids[2]:
+            raise Fault("dynamodb: ThrottlingException")
+        return end(sid, **arguments)
+
+    monkeypatch.setattr(service.parts.store, "end", fails_for_one)
+    done = signed_out(service, Reason.USER_DISABLED)
+    assert done.ended == 3
+    assert done.left == (
+        f"item {sids[3]} is damaged: KeyError",
+        f"session {sids[2]}: dynamodb: ThrottlingException",
+    )
+    monkeypatch.setattr(service.parts.store, "end", end)
+    again = signed_out(service, Reason.USER_DISABLED)
+    assert (again.ended, len(again.left)) == (1, 1)
+    service.put_item(item)
+    assert end_all(service, Reason.USER_DISABLED) == 1
+
+
+def test_a_damaged_application_keeps_no_session_alive(service: Service, users: Users) -> None:
+    others = [service.start(sub="kim") for _ in range(2)]
+    service.now += 1
+    own = service.start("demo-sensitive", "kim")
+    service._written("demo-sensitive")  # is put back afterwards
+    item = {"client_id": {"S": "demo-sensitive"}, "confidential": {"S": "perhaps"}}
+    service.put_application(item)
+    service.now += 60
+    assert end_all(service, Reason.USER_DISABLED) == 3
+    for session in (own, *others):
+        assert service.session(session["sid"]).reason is Reason.USER_DISABLED
+    (line,) = [x for x in service.lines() if x["message"] == "ended without its application"]
+    assert (line["level"], line["client_id"]) == ("WARNING", "demo-sensitive")
 
 
 def test_a_session_that_had_expired_keeps_that_as_its_reason(

@@ -90,6 +90,7 @@ def test_a_disabled_user_is_signed_out_with_the_true_reason_and_may_come_back(
     done = ratchet("disable", "lee@example.com", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["sessions_ended"] == 2
+    assert "run this again to be sure" in done.stderr
     assert json.loads(done.stdout)["disabled_at"]
     for signed_in in before:
         answer = refresh(stack, signed_in)

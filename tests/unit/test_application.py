@@ -155,6 +155,7 @@ def test_two_secrets_are_good_until_the_older_one_ends(
     secrets = (hash_secret("new"), hash_secret("old"))
     both = make_application(confidential=True, secret_hashes=secrets)
     assert both.has_secret("new", NOW)
+    assert not both.has_secret("\ud800", NOW)
     assert both.has_secret("old", NOW)
     assert not both.has_secret("other", NOW)
     ending = make_application(confidential=True, secret_hashes=secrets, former_secret_until_at=NOW)

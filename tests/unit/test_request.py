@@ -310,6 +310,9 @@ def test_a_form_is_read_where_json_may_be_sent() -> None:
         "{'a': 1}",
         b"\xff",
         b'{"a": "\xff"}',
+        '{"a": "\\ud800"}',
+        '{"\\udfff": 1}',
+        '{"a": [{"b": "\\ud83d\\ud83d\\udc08"}]}',
     ],
 )
 def test_a_body_that_is_no_json_object_is_refused(body: bytes | str) -> None:

@@ -294,7 +294,7 @@ class Application:
 
 def hash_secret(secret: str) -> bytes:
     """SHA-256 of a client secret, 32 bytes."""
-    return sha256(secret.encode()).digest()
+    return sha256(secret.encode(errors="surrogatepass")).digest()
 
 
 def _printable(text: str) -> bool:

@@ -19,7 +19,7 @@ from ratchet.errors import Fault, InvalidGrant, InvalidRequest, Throttled, Unaut
 from ratchet.events import Bus
 from ratchet.hook import Hook
 from ratchet.issue import SignIn, check_resources, granted_scopes, start_session
-from ratchet.password import MAX_LENGTH
+from ratchet.password import MAX_LENGTH, MAX_TYPED_LENGTH, prepare
 from ratchet.reasons import Reason
 from ratchet.refresh_token import Peppers
 from ratchet.request import Parameters
@@ -54,7 +54,7 @@ class LoginRequest:
             email = email_address.normalise(typed)
         except InvalidEmail as invalid:
             raise InvalidRequest(f"email is not an e-mail address: {invalid}.") from None
-        if len(password) > MAX_LENGTH:
+        if len(password) > MAX_TYPED_LENGTH or len(prepare(password).decode()) > MAX_LENGTH:
             raise InvalidRequest(f"password may have {MAX_LENGTH} characters.")
         device = parameters.text("device") or ""
         sign_in = SignIn(

@@ -14,7 +14,9 @@ from ratchet.errors import Fault
 
 MIN_LENGTH = 8
 MAX_LENGTH = 256
-"""Characters. OWASP ASVS 5.0, 6.2.1 and 6.2.9; NIST SP 800-63B asks for at least 64."""
+"""Characters as prepared. OWASP ASVS 5.0, 6.2.1 and 6.2.9; NIST SP 800-63B asks for at least 64."""
+MAX_TYPED_LENGTH = 4 * MAX_LENGTH
+"""Characters before that: NFC makes one of up to four."""
 
 # OWASP Password Storage Cheat Sheet: argon2id with 19 MiB, 2 iterations, 1 lane.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1, hash_len=32, salt_len=16)

@@ -89,6 +89,8 @@ class Request:
             raise InvalidRequest(f"Send a JSON object as {JSON}.")
         try:
             value = json.loads(self.body.decode(), object_pairs_hook=_members)
+            # Half a surrogate pair, which "\\ud800" can spell, is no text (RFC 8259 section 8.2).
+            json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):

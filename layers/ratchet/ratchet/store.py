@@ -331,11 +331,17 @@ class SessionStore:
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def of_subject(
-        self, sub: str, *, limit: int, after: tuple[int, str] | None = None
+        self,
+        sub: str,
+        *,
+        limit: int,
+        after: tuple[int, str] | None = None,
+        damaged: list[str] | None = None,
     ) -> tuple[list[Session], tuple[int, str] | None]:
         """A subject's sessions, newest first, and where the next page starts, or None.
 
         A session shows up here a moment after it starts: the index is eventually consistent.
+        damaged: as in `read`.
         """
         start = {}
         if after is not None:
@@ -352,20 +358,29 @@ class SessionStore:
             Limit=limit,
             **start,
         )
-        sessions = self.read([item["sid"]["S"] for item in answer["Items"]])
+        sessions = self.read([item["sid"]["S"] for item in answer["Items"]], damaged=damaged)
         sessions.sort(key=lambda session: (session.started_at, session.sid), reverse=True)
         last = answer.get("LastEvaluatedKey")
         return sessions, (int(last["started_at"]["N"]), last["sid"]["S"]) if last else None
 
-    def read(self, sids: Iterable[str]) -> list[Session]:
-        """Those of the sessions that exist, in no order (eventually consistent)."""
+    def read(self, sids: Iterable[str], *, damaged: list[str] | None = None) -> list[Session]:
+        """Those of the sessions that exist, in no order (eventually consistent).
+
+        damaged: takes what is wrong with items that are, which are then left out.
+        """
         keys = [_key(sid) for sid in sids]
         found: list[Session] = []
         for start in range(0, len(keys), BATCH):
             wanted: Any = {self._table: {"Keys": keys[start : start + BATCH]}}
             for _ in range(_BATCH_TRIES):
                 answer = self._call(self._client.batch_get_item, RequestItems=wanted)
-                found += [from_item(item) for item in answer["Responses"].get(self._table, [])]
+                for item in answer["Responses"].get(self._table, []):
+                    try:
+                        found.append(from_item(item))
+                    except Fault as fault:
+                        if damaged is None:
+                            raise
+                        damaged.append(str(fault))
                 wanted = answer.get("UnprocessedKeys")
                 if not wanted:
                     break
