@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -231,8 +232,10 @@ def delete_command(target: Target, client_id: str, force: bool, as_json: bool) -
                 client_id, by="", store=parts.store, bus=parts.bus, now=now
             )
         elif off.before is not None:
+            # Those of one that is disabled already count too: enabled again, they would live.
+            enabled = replace(off.before, disabled_at=None)
             seen = live_sessions.preview(
-                {client_id: (off.before, off.after)}, at_once=False, store=parts.store, now=now
+                {client_id: (enabled, off.after)}, at_once=False, store=parts.store, now=now
             )
             if seen.live:
                 raise click.ClickException(

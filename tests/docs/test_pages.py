@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^```(bash|json|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 ROUTE = r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[^\s`]*"
 # Printed after each example, on a line of its own: where its output ends.
 END = "--- end of example ---"
-INSTANT = re.compile(r".*_at|iat|exp|auth_time")
+INSTANT = re.compile(r".*_at|sessions_valid_after|iat|exp|auth_time")
 SLACK_SECONDS = 60
 
 

@@ -46,7 +46,7 @@ def operator(service: Service) -> Iterator[Operator]:
     operator = Operator(service)
     yield operator
     for client_id in ("shop", "till"):
-        operator("PATCH", f"/{client_id}", body={"disabled_at": service.now})
+        operator("PATCH", f"/{client_id}", body={"disabled_at": service.now, "scope": None})
         operator("DELETE", f"/{client_id}")
 
 
@@ -255,6 +255,104 @@ def test_only_a_disabled_application_is_deleted(service: Service, till: Operator
     assert till("GET", "/till").status == till("DELETE", "/till").status == 404
 
 
+def test_registering_a_client_id_again_revives_no_session_of_the_deleted_application(
+    service: Service, till: Operator
+) -> None:
+    old = service.start("till")
+    later(service)
+    till("PATCH", "/till", body={"disabled_at": service.now})
+    assert till("DELETE", "/till").status == 204
+    body = {**SHOP, "client_id": "till", "confidential": False, "grant_types": ["refresh_token"]}
+    made = till("POST", body=body)
+    assert (made.status, made["sessions_valid_after"]) == (201, service.now)
+    later(service)
+    refused = service.refresh(old["refresh_token"], "till")
+    assert (refused.status, refused["error_reason"]) == (400, "policy_cutoff")
+    assert service.session(old["sid"]).rotated_at is None
+    new = service.start("till")
+    assert service.refresh(new["refresh_token"], "till").status == 200
+
+
+# --- what somebody has written by hand, and broken -----------------------------------------------
+
+
+def break_item(service: Service, client_id: str, **attributes: Any) -> dict[str, Any]:
+    applications = service.parts.applications
+    written = applications.written(client_id)
+    assert written is not None
+    assert applications.replace({**written, **attributes}, version=written["version"])
+    return written
+
+
+def test_mending_an_attribute_leaves_the_policies_of_older_sessions(
+    service: Service, till: Operator
+) -> None:
+    till("PATCH", "/till", body={"policy": {"preset": "native", "access_ttl_seconds": 2 * DAY}})
+    later(service)
+    old = service.start("till")
+    later(service)
+    patch = {"policy": {"idle_ttl_seconds": 20 * DAY}}
+    assert till("PATCH", "/till?mode=new-sessions", body=patch).status == 200
+    before = break_item(service, "till", scope="profile")
+    # Unchanged, and so in the application that is made: its former policies stay.
+    mended = till("PATCH", "/till", body={"scope": None, "name": "Till"})
+    assert (mended.status, "problems" in mended.body) == (200, False)
+    after = service.parts.applications.written("till")
+    assert after is not None
+    for name in ("former_policies", "longest_absolute_ttl_seconds", "longest_access_ttl_seconds"):
+        assert after[name] == before[name]
+    break_item(service, "till", scope="profile")
+    both: dict[str, Any] = {"scope": None, "policy": {"idle_ttl_seconds": 15 * DAY}}
+    assert till("PATCH", "/till?mode=new-sessions", body=both).status == 200
+    formers = till("GET", "/till")["former_policies"]
+    assert [one["policy"]["idle_ttl_seconds"] for one in formers] == [90 * DAY, 20 * DAY]
+    later(service)
+    assert service.refresh(old["refresh_token"], "till").status == 200
+    assert idle_left(service, old["sid"]) == 90 * DAY
+
+
+def test_mending_a_policy_leaves_the_former_ones_and_the_longest_lifetimes(
+    service: Service, till: Operator
+) -> None:
+    till("PATCH", "/till", body={"policy": {"preset": "native", "access_ttl_seconds": 2 * DAY}})
+    patch: dict[str, Any] = {"policy": {"access_ttl_seconds": 300, "idle_ttl_seconds": 20 * DAY}}
+    till("PATCH", "/till?mode=new-sessions", body=patch)
+    before = break_item(service, "till", policy={"preset": "native", "leeway_seconds": 601})
+    patch = {"policy": {"leeway_seconds": 5}}
+    refused = till("PATCH", "/till?mode=new-sessions", body=patch)
+    assert (refused.status, len(refused["problems"])) == (400, 1)
+    assert "mend it first" in refused["problems"][0]
+    assert till("PATCH", "/till", body=patch).status == 200
+    after = service.parts.applications.written("till")
+    assert after is not None
+    assert after["former_policies"] == before["former_policies"] != []
+    assert after["longest_absolute_ttl_seconds"] == 365 * DAY
+    assert after["longest_access_ttl_seconds"] == 2 * DAY
+
+
+def test_rotating_the_secret_of_a_broken_application_tells_what_is_broken(
+    service: Service, operator: Operator
+) -> None:
+    operator("POST", body=SHOP)
+    break_item(service, "shop", scope="profile")
+    for method in ("POST", "DELETE"):
+        body: Any = {} if method == "POST" else None
+        refused = operator(method, "/shop/secrets", body=body)
+        assert (refused.status, refused["problems"]) == (400, ["unknown: scope"])
+    assert operator("GET", "/shop")["version"] == 1
+
+
+def test_a_confidential_application_that_lost_its_secret_gets_one(
+    service: Service, operator: Operator
+) -> None:
+    operator("POST", body=SHOP)
+    break_item(service, "shop", secret_hashes=[])
+    made = operator("POST", "/shop/secrets", body={})
+    assert (made.status, made["secrets"]) == (201, 1)
+    later(service)
+    assert sign_in(service, "shop", made["client_secret"]) == 200
+
+
 def test_only_an_application_with_the_scope_is_an_operator(
     service: Service, operator: Operator
 ) -> None:
@@ -420,6 +518,58 @@ def test_a_policy_that_holds_now_ends_what_would_have_ended_and_shortens_the_res
     assert idle_left(service, fresh["sid"]) == 8 * 3600
     again = till("PATCH", "/till?mode=now", body=patch)
     assert again["sessions"] == {"ended": 0, "shortened": 0, "next": None}
+
+
+def test_mode_now_leaves_older_sessions_the_policy_they_keep(
+    service: Service, till: Operator
+) -> None:
+    old = service.start("till")
+    later(service, 3600)
+    patch = {"policy": {"idle_ttl_seconds": 3600, "expiry_warning_seconds": 0}}
+    till("PATCH", "/till?mode=new-sessions", body=patch)
+    new = service.start("till")
+    later(service, 7200)
+    dry = till("PATCH", "/till?mode=now&dry_run=true", body={"name": "Till"})
+    ends = {name: dry["sessions"][name]["now"] for name in ("as_it_is", "changed", "at_once")}
+    assert (dry["sessions"]["live"], ends) == (1, {"as_it_is": 0, "changed": 0, "at_once": 0})
+    patch["policy"]["leeway_seconds"] = 1
+    dry = till("PATCH", "/till?mode=new-sessions&dry_run=true", body=patch)
+    assert (dry["sessions"]["changed"]["now"], dry["sessions"]["at_once"]["now"]) == (0, 1)
+    done = till("PATCH", "/till?mode=now", body={"name": "Till"})
+    assert done["sessions"] == {"ended": 0, "shortened": 0, "next": None}
+    assert service.session(old["sid"]).ended_at is None
+    assert idle_left(service, old["sid"]) == 14 * DAY - 3600 - 7200
+    assert service.refresh(new["refresh_token"], "till")["error_reason"] == "idle_expired"
+
+
+def test_the_next_page_of_mode_now_writes_no_application(
+    service: Service, till: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is at another version by then, and another operator may have changed it since."""
+    first, second = sorted(service.start("till")["sid"] for _ in range(2))
+    live = service.parts.store.live
+
+    def one_a_page(now: int, *, client_id: str | None, after: str | None) -> Any:
+        sessions, _ = live(now, client_id=client_id)
+        left = sorted(one.sid for one in sessions if one.sid > (after or ""))
+        page = [one for one in sessions if one.sid in left[:1]]
+        return page, left[0] if len(left) > 1 else None
+
+    monkeypatch.setattr(service.parts.store, "live", one_a_page)
+    monkeypatch.setattr("ratchet.registry.PAGES", 1)
+    patch = {"policy": {"idle_ttl_seconds": 7 * DAY}}
+    page = till("PATCH", "/till?mode=now&version=1", body=patch)
+    assert page["sessions"] == {"ended": 0, "shortened": 1, "next": first}
+    theirs = {"policy": {"idle_ttl_seconds": 5 * DAY}}
+    assert till("PATCH", "/till?mode=now", body=theirs)["version"] == 3
+    page = till("PATCH", f"/till?mode=now&version=1&cursor={first}", body=patch)
+    assert (page.status, page["version"]) == (200, 3)
+    assert page["sessions"] == {"ended": 0, "shortened": 1, "next": None}
+    assert till("GET", "/till")["policy"]["idle_ttl_seconds"] == 5 * DAY
+    assert [idle_left(service, sid) for sid in (first, second)] == [5 * DAY, 5 * DAY]
+    wrong = till("PATCH", f"/till?cursor={first}", body=patch)
+    assert (wrong.status, wrong["error"]) == (400, "invalid_request")
+    assert till("GET", "/till")["version"] == 3
 
 
 def test_a_shortened_absolute_deadline_holds_although_the_token_says_otherwise(

@@ -132,6 +132,9 @@ def test_an_application_with_live_sessions_is_deleted_by_force_only(
     session = sign_in(stack, "demo-browser")
     kept = ratchet("delete", "demo-browser")
     assert (kept.exit_code, "1 live sessions; --force ends them" in kept.output) == (1, True)
+    assert ratchet("update", "demo-browser", "--disable").exit_code == 0
+    kept = ratchet("delete", "demo-browser")
+    assert (kept.exit_code, "1 live sessions; --force ends them" in kept.output) == (1, True)
     done = ratchet("delete", "demo-browser", "--force", "--json")
     assert json.loads(done.stdout) == {"client_id": "demo-browser", "deleted": True, "ended": 1}
     form = {"grant_type": "client_credentials"}

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.application import Application, FormerPolicy, from_mapping
+from ratchet.application import Application, FormerPolicy
+from ratchet.errors import InvalidDescription
 from ratchet.live_sessions import deadlines
 from ratchet.policy import DAY, PRESETS, Policy
 from ratchet.registration import Mode, changed, new_secret, view
@@ -30,7 +31,7 @@ def change(
     patch: dict[str, Any], mode: Mode = Mode.NEXT_REFRESH, now: int = NOW, **written: Any
 ) -> dict[str, Any]:
     mapping = {**WRITTEN, **written}
-    return changed(mapping, from_mapping(mapping), patch, mode=mode, now=now)
+    return changed(mapping, patch, mode=mode, now=now)
 
 
 def absolute(days: int) -> Policy:
@@ -80,6 +81,39 @@ def test_a_former_policy_is_kept_until_the_last_of_its_sessions_is_over() -> Non
     assert len(third["former_policies"]) == 2
     fourth = change(again, Mode.NEW_SESSIONS, former["over_at"], **second)
     assert [kept["until_at"] for kept in fourth["former_policies"]] == [former["over_at"]]
+
+
+@pytest.mark.parametrize("mode", [Mode.NEXT_REFRESH, Mode.NOW])
+def test_mending_a_policy_takes_away_neither_former_policies_nor_how_long_things_lived(
+    mode: Mode,
+) -> None:
+    former = {"until_at": NOW - 1, "over_at": LATER, "policy": asdict(PRESETS["native"])}
+    broken: dict[str, Any] = {
+        "policy": {"preset": "sensitive", "leeway_seconds": 601, "access_ttl_seconds": 7200},
+        "former_policies": [former],
+        "longest_absolute_ttl_seconds": 900 * DAY,
+    }
+    after = change({"policy": {"leeway_seconds": 5}}, mode, **broken)
+    assert after["former_policies"] == [former]
+    assert after["longest_absolute_ttl_seconds"] == 900 * DAY
+    assert after["longest_access_ttl_seconds"] == 7200
+
+
+@pytest.mark.parametrize("policy", [None, "native", {"preset": "nativ"}, {}])
+def test_what_cannot_be_read_had_the_longest_lifetimes_of_all_presets(policy: Any) -> None:
+    after = change({"policy": {"preset": "sensitive"}}, policy=policy)
+    longest = max(preset.absolute_ttl_seconds for preset in PRESETS.values())
+    longest_access = max(preset.access_ttl_seconds for preset in PRESETS.values())
+    assert after["longest_absolute_ttl_seconds"] == longest
+    assert after["longest_access_ttl_seconds"] == longest_access
+
+
+def test_a_policy_that_breaks_a_rule_is_no_policy_for_older_sessions() -> None:
+    with pytest.raises(InvalidDescription) as refused:
+        change({"policy": {"preset": "native"}}, Mode.NEW_SESSIONS, policy={"preset": "x"})
+    assert refused.value.problems == [
+        "the policy that older sessions would keep breaks a rule; mend it first"
+    ]
 
 
 @given(

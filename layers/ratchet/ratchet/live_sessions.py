@@ -87,7 +87,10 @@ def preview(
             seen.live += 1
             seen.as_it_is.add(session.idle_deadline_at, now)
             over = not _alive(session, later, now)
-            at = min(deadlines(session, later.policy))
+            # In another mode a new policy would leave the former ones to older sessions.
+            one_for_all = not at_once and later.policy != before.policy
+            policy = later.policy if one_for_all else later.era(session.started_at).policy
+            at = min(deadlines(session, policy))
             seen.at_once.add(now if over else at, now)
             seen.changed.add(now if over else at if at_once else session.idle_deadline_at, now)
     return seen
@@ -102,10 +105,11 @@ def apply_now(
     after: str | None = None,
     pages: int | None = None,
 ) -> Applied:
-    """Gives the live sessions the deadlines they would have had under this policy from the start.
+    """Gives the live sessions the deadlines they would have had under its policy from the start.
 
-    None gets a later one. Those whose deadline has passed by that end, for the reason it says. A
-    session that is refreshed meanwhile is looked at again. Safe to repeat. Raises Fault.
+    Those that keep a former policy are measured by that one. No deadline gets later. Those whose
+    deadline has passed by that end, for the reason it says. A session that is refreshed meanwhile
+    is looked at again. Safe to repeat. Raises Fault.
     """
     done = Applied()
 
@@ -168,7 +172,7 @@ def _alive(session: Session, application: Application, now: int) -> bool:
 def _apply(
     session: Session, application: Application, store: SessionStore, bus: Bus, now: int
 ) -> str:
-    policy = application.policy
+    policy = application.era(session.started_at).policy
     found: Session | None = session
     for _ in range(_TRIES):
         if found is None or not _alive(found, application, now):

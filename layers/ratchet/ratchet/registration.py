@@ -12,8 +12,9 @@ from typing import Any
 
 from ratchet.application import Application, InvalidApplication, from_mapping, hash_secret
 from ratchet.applications import Applications
+from ratchet.attributes import Attributes
 from ratchet.errors import ApplicationNotFound, Conflict, InvalidDescription
-from ratchet.policy import DAY
+from ratchet.policy import DAY, MAX_SECONDS, PRESETS, InvalidPolicy, Policy
 
 KEEP_FORMER_SECRET_SECONDS = 7 * DAY
 _TRIES = 5
@@ -54,6 +55,9 @@ def create(
 ) -> Change:
     """Registers an application; a confidential one without keys of its own gets a secret.
 
+    Sessions of a deleted application with this client id stay over: `sessions_valid_after` is now,
+    unless the description says otherwise.
+
     description: attributes as `from_mapping` reads them. with_secret: whether it gets one in any
     case. Raises InvalidDescription, Conflict when the client id is taken, Fault.
     """
@@ -64,7 +68,12 @@ def create(
     mapping = _merged({}, description)
     hashes = [hash_secret(secret).hex()] if secret else []
     problems = _not_writable(mapping)
-    mapping = {**mapping, "secret_hashes": hashes, "version": 1}
+    mapping = {
+        "sessions_valid_after": now,
+        **mapping,
+        "secret_hashes": hashes,
+        "version": 1,
+    }
     after = _checked(mapping, problems, now)
     if dry_run:
         taken = applications.written(after.client_id) is not None
@@ -99,8 +108,8 @@ def update(
     Conflict, Fault.
     """
 
-    def make(mapping: Mapping[str, Any], before: Application) -> Mapping[str, Any]:
-        return changed(mapping, before, patch, mode=mode, now=now)
+    def make(mapping: Mapping[str, Any], _: Application) -> Mapping[str, Any]:
+        return changed(mapping, patch, mode=mode, now=now)
 
     problems = _not_writable(patch)
     if patch.get("client_id", client_id) != client_id:
@@ -110,7 +119,6 @@ def update(
 
 def changed(
     mapping: Mapping[str, Any],
-    before: Application,
     patch: Mapping[str, Any],
     *,
     mode: Mode,
@@ -119,21 +127,29 @@ def changed(
     """What is to be written after this change; not checked yet.
 
     A policy that is replaced for new sessions only is kept for the older ones, until the last of
-    them must be over. In the other modes one policy is everybody's.
+    them must be over. In the other modes one policy is everybody's, except where one that breaks
+    rules is mended: nobody meant to take the former policies away. Raises InvalidDescription.
     """
     merged = _merged(mapping, patch)
     try:
         after = from_mapping(merged)
     except InvalidApplication:
         return merged
-    if after.policy == before.policy and (mode is Mode.NEW_SESSIONS or "policy" not in patch):
+    before, sound = _policy(mapping)
+    if mode is Mode.NEW_SESSIONS and not sound:
+        raise InvalidDescription(
+            ["the policy that older sessions would keep breaks a rule; mend it first"]
+        )
+    if after.policy == before and (mode is Mode.NEW_SESSIONS or "policy" not in patch):
         return merged
-    longest = max(before.longest_absolute_ttl_seconds, before.policy.absolute_ttl_seconds)
-    longest_access = max(before.longest_access_ttl_seconds, before.policy.access_ttl_seconds)
+    # A patch that writes any of these is refused: in `after` they are as they were.
+    longest = max(after.longest_absolute_ttl_seconds, before.absolute_ttl_seconds)
+    longest_access = max(after.longest_access_ttl_seconds, before.access_ttl_seconds)
     kept: list[dict[str, Any]] = []
+    if mode is Mode.NEW_SESSIONS or not sound:
+        kept = [asdict(former) for former in after.former_policies if former.over_at > now]
     if mode is Mode.NEW_SESSIONS:
-        kept = [former for former in mapping.get("former_policies", ()) if former["over_at"] > now]
-        kept.append({"until_at": now, "over_at": now + longest, "policy": asdict(before.policy)})
+        kept.append({"until_at": now, "over_at": now + longest, "policy": asdict(before)})
     return {
         **merged,
         "former_policies": kept,
@@ -157,14 +173,14 @@ def rotate_secret(
     secret = new_secret()
 
     def make(mapping: Mapping[str, Any], before: Application) -> Mapping[str, Any]:
-        valid = before.valid_secret_hashes(now)
-        if not before.confidential:
+        # Of one that breaks a rule `before` does not have these; what is made of it is checked.
+        if mapping.get("confidential") is False:
             raise Conflict("A public application has no secret.", application=client_id)
-        if keep_former_seconds and len(valid) > 1:
+        if keep_former_seconds and len(before.valid_secret_hashes(now)) > 1:
             raise Conflict(
                 "Two secrets are valid already. Drop the former one first.", application=client_id
             )
-        kept = [value.hex() for value in valid] if keep_former_seconds else []
+        kept = _newest_hash(mapping) if keep_former_seconds else []
         return {
             **mapping,
             "secret_hashes": [hash_secret(secret).hex(), *kept],
@@ -183,9 +199,12 @@ def rotate_secret(
 def drop_former_secret(client_id: str, *, applications: Applications, now: int) -> Change:
     """Only the newest secret stays. Raises ApplicationNotFound, InvalidDescription, Fault."""
 
-    def make(mapping: Mapping[str, Any], before: Application) -> Mapping[str, Any]:
-        newest = [value.hex() for value in before.secret_hashes[:1]]
-        return {**mapping, "secret_hashes": newest, "former_secret_until_at": None}
+    def make(mapping: Mapping[str, Any], _: Application) -> Mapping[str, Any]:
+        return {
+            **mapping,
+            "secret_hashes": _newest_hash(mapping),
+            "former_secret_until_at": None,
+        }
 
     return _write(client_id, make, [], None, applications, now, dry_run=False)
 
@@ -280,12 +299,34 @@ def _checked(mapping: Mapping[str, Any], problems: list[str], now: int) -> Appli
 
 
 def _stand_in(mapping: Mapping[str, Any]) -> Application:
-    """The application as it is; one that breaks rules must be mendable, so then what is sound."""
+    """The application as it is; one that breaks rules must be mendable, so then its policy."""
     try:
         return from_mapping(mapping)
     except InvalidApplication:
-        sound = {"client_id": mapping["client_id"], "confidential": False}
-        return from_mapping({**sound, "policy": {"preset": "browser"}})
+        policy, _ = _policy(mapping)
+        return Application(client_id=mapping["client_id"], confidential=False, policy=policy)
+
+
+def _policy(mapping: Mapping[str, Any]) -> tuple[Policy, bool]:
+    """The policy, and whether it is sound: if not, one with lifetimes that are not shorter.
+
+    That is what can be told of it: no preset has longer ones than `native`.
+    """
+    written = mapping.get("policy")
+    written = written if isinstance(written, Mapping) else {}
+    try:
+        return Policy.from_mapping(written), True
+    except InvalidPolicy:
+        longest: dict[str, Any] = {"preset": "native"}
+    for name in ("access_ttl_seconds", "absolute_ttl_seconds"):
+        seconds = written.get(name)
+        if type(seconds) is int and getattr(PRESETS["native"], name) < seconds <= MAX_SECONDS:
+            longest[name] = seconds
+    return Policy.from_mapping(longest), False
+
+
+def _newest_hash(mapping: Mapping[str, Any]) -> list[str]:
+    return [value.hex() for value in Attributes(mapping).hashes("secret_hashes")[:1]]
 
 
 def _fixed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -76,16 +76,22 @@ def update(
     """A JSON merge patch. `sessions` has what a dry run foresees, or what mode `now` has done.
 
     Either looks at some of the sessions; with `next` in it, the same request with that `cursor`
-    looks at the next ones.
+    looks at the next ones. In mode `now` it goes on with the application as it is by then, and
+    writes nothing: the first request has.
     """
     _needs(caller, WRITE)
     query.only("mode", "version", "dry_run", "cursor")
     dry_run, mode, cursor = _flag(query, "dry_run"), _mode(query), _cursor(query)
+    version = _version(query)
+    if cursor is not None and not dry_run:
+        if mode is not Mode.NOW:
+            raise InvalidRequest("cursor is for dry_run=true and mode=now.")
+        patch, version = {}, None
     change = registration.update(
         client_id,
         patch,
         mode=mode,
-        version=_version(query),
+        version=version,
         applications=applications,
         now=now,
         dry_run=dry_run,
