@@ -11,6 +11,7 @@ from typing import Any
 import cfnlint.api
 import pytest
 
+from ratchet import outbound, wiring
 from ratchet_cli import template
 
 ROOT = Path(__file__).parents[2]
@@ -88,3 +89,15 @@ def test_every_reference_names_something_that_the_template_declares() -> None:
     named = {name for name in references(parsed) if not name.startswith("AWS::")}
     assert named
     assert named <= declared
+
+
+def test_a_function_outlasts_what_it_waits_for() -> None:
+    """Else Lambda kills it, and nobody is told a reason. API Gateway waits for 30 seconds."""
+    timeouts = {name: properties["Timeout"] for name, properties in functions().items()}
+    hook, verifier, call = (
+        config.connect_timeout + config.read_timeout  # type: ignore[attr-defined] # it has them
+        for config in (wiring.HOOK_CONFIG, wiring.VERIFIER_CONFIG, wiring.CONFIG)
+    )
+    tries = 3 * call
+    assert 3 * outbound.OVERALL_SECONDS + hook + tries < timeouts["IssueFunction"] < 30
+    assert verifier + hook + 2 * tries < timeouts["LoginFunction"] < 30
