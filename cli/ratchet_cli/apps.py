@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,8 @@ def list_command(target: Target, as_json: bool) -> None:
     with working(target) as parts:
         from ratchet import registration
 
-        views = [registration.view(written, _now()) for written in _all(parts)]
+        written = parts.applications.every_written()
+        views = [registration.view(one, _now()) for one in written]
     views.sort(key=lambda view: str(view["client_id"]))
     _print({"applications": views} if as_json else apps_text.table(views), as_json)
 
@@ -292,7 +293,8 @@ def _update(
 ) -> list[Change]:
     from ratchet import registration
 
-    client_ids = [client_id] if client_id else [str(one["client_id"]) for one in _all(parts)]
+    everyone = () if client_id else parts.applications.every_written()
+    client_ids = [client_id] if client_id else [str(one["client_id"]) for one in everyone]
     changes = []
     for dry in (True,) if dry_run else (True, False):
         # All of them are looked at before the first one is written.
@@ -390,15 +392,6 @@ def _instant(text: str, now: int) -> int:
 
 def _now() -> int:
     return int(time.time())
-
-
-def _all(parts: Parts) -> Iterator[dict[str, Any]]:
-    after = None
-    while True:
-        written, after = parts.applications.all_written(limit=100, after=after)
-        yield from written
-        if after is None:
-            return
 
 
 def _tell(change: Change, now: int, *, as_json: bool, dry_run: bool, verb: str) -> None:

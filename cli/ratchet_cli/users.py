@@ -162,13 +162,21 @@ def _address(text: str) -> str:
 
 
 def _subject(sub: str | None, parts: Parts, now: int) -> str:
-    """A subject that a session may have and that is no application's id."""
+    """A subject that a session may have, no application's id, and of no identity provider."""
+    from ratchet import trusted_issuer
     from ratchet.issue import SignIn
 
     if sub is None:
         return secrets.token_urlsafe(16)
     if parts.applications.get(SignIn(sub=sub).sub, now) is not None:
         raise click.ClickException("the subject is the id of an application")
+    for written in parts.applications.every_written():
+        for issuer in trusted_issuer.registered(written):
+            if sub.startswith(issuer.subject_prefix):
+                raise click.ClickException(
+                    f"{issuer.issuer} makes subjects like this for {written['client_id']}"
+                    f' (subject_prefix "{issuer.subject_prefix}")'
+                )
     return sub
 
 

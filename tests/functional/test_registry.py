@@ -643,3 +643,58 @@ def test_a_body_that_is_no_json_object_is_refused(operator: Operator) -> None:
         answer = operator("POST", body=sent, headers={"Content-Type": "application/json"})
         assert (answer.status, answer["error"]) == (400, "invalid_request")
     assert operator("POST", form=f"client_id={BACKEND[0]}").status == 400
+
+
+# --- identity providers ------------------------------------------------------------------------
+
+TENANT = {"audience": ["shop"], "subject_prefix": "auth0:"}
+A = {**TENANT, "issuer": "https://a.auth0.example/"}
+B = {**TENANT, "issuer": "https://b.auth0.example/"}
+PUBLIC = {**SHOP, "confidential": False, "grant_types": ["refresh_token"]}
+
+
+def test_the_issuer_of_another_application_can_make_no_subject_of_this_one(
+    service: Service, operator: Operator
+) -> None:
+    """else the administrator of tenant B would make himself a user with the id of A's"""
+    assert operator("POST", body={**PUBLIC, "trusted_issuers": [A]}).status == 201
+    partner = {**PUBLIC, "client_id": "till"}
+    for query in ("", "?dry_run=true"):
+        answer = operator("POST", query, body={**partner, "trusted_issuers": [B]})
+        assert (answer.status, answer["error"]) == (400, "invalid_request")
+        (problem,) = answer["problems"]
+        assert problem.startswith(f'subject_prefix "auth0:" of {B["issuer"]} overlaps "auth0:" of')
+        assert "in the application shop; choose one" in problem
+    assert service.parts.applications.written("till") is None
+    # the same issuer is the same people, and a prefix of its own is a way out
+    assert operator("POST", body={**partner, "trusted_issuers": [A]}).status == 201
+    for trusted in ([A, {**B, "subject_prefix": "auth"}], [{**B, "subject_prefix": ""}], [B]):
+        answer = operator("PATCH", "/till", body={"trusted_issuers": trusted})
+        assert answer.status == 400
+        assert "overlaps" in str(answer["problems"]) or "beginning" in str(answer["problems"])
+    other = {"trusted_issuers": [{**B, "subject_prefix": "auth0-b:"}]}
+    assert operator("PATCH", "/till", body=other)["version"] == 2
+    # and now A is kept out of B's
+    answer = operator("PATCH", "/shop", body={"trusted_issuers": [{**A, "subject_prefix": "auth"}]})
+    assert answer.status == 400
+
+
+def test_the_other_applications_are_read_only_where_an_issuer_is_new(
+    service: Service, operator: Operator
+) -> None:
+    assert operator("POST", body={**PUBLIC, "client_id": "till"}).status == 201
+    assert operator("POST", body={**PUBLIC, "trusted_issuers": [A]}).status == 201
+    assert service.calls.names.count("Scan") == 1
+    for patch in ({"name": "Shop"}, {"trusted_issuers": [A]}, {"trusted_issuers": None}):
+        assert operator("PATCH", "/shop", body=patch).status == 200
+    assert service.calls.names.count("Scan") == 1
+
+
+def test_an_application_that_clashes_already_can_still_be_changed(
+    service: Service, operator: Operator
+) -> None:
+    assert operator("POST", body={**PUBLIC, "trusted_issuers": [A]}).status == 201
+    written = service.parts.applications.written("shop")
+    assert written is not None
+    service.parts.applications._put({**written, "client_id": "till", "trusted_issuers": [B]}, "")
+    assert operator("PATCH", "/till", body={"disabled_at": service.now}).status == 200

@@ -147,6 +147,25 @@ def test_what_cannot_be_done_is_said_in_one_line_and_changes_nothing(
     assert ratchet("list", "--json").stdout == before
 
 
+def test_no_user_gets_a_subject_that_an_identity_provider_makes(ratchet: Any) -> None:
+    trusted = [{"issuer": "https://id.example", "audience": ["x"], "subject_prefix": "idp-x:"}]
+    options = ("--preset", "native", "--set", f"trusted_issuers={json.dumps(trusted)}")
+    made = CliRunner().invoke(cli, ["apps", "create", "trusting", *options])
+    assert made.exit_code == 0, made.output
+    result = ratchet("add", "new@example.com", "--sub", "idp-x:1", typed=PASSWORD)
+    told = (
+        'Error: https://id.example makes subjects like this for trusting (subject_prefix "idp-x:")'
+    )
+    assert (result.exit_code, result.output) == (1, told + "\n")
+    assert ratchet("add", "new@example.com", "--sub", "idp-y:1", typed=PASSWORD).exit_code == 0
+    # the command for applications refuses what the HTTP API refuses
+    options = (*options[:3], options[3].replace("id.example", "evil.example"))
+    result = CliRunner().invoke(cli, ["apps", "create", "another", *options])
+    assert (result.exit_code, "overlaps" in result.output) == (1, True)
+    deleted = ["apps", "delete", "trusting", "--force"]
+    assert CliRunner().invoke(cli, deleted).exit_code == 0
+
+
 def test_a_password_is_no_argument(ratchet: Any) -> None:
     for command in ("add", "set-password"):
         assert ratchet(command, "x@example.com", "secret-password").exit_code == 2

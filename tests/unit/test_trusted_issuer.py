@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ratchet.application import InvalidApplication, from_mapping, to_mapping
-from ratchet.trusted_issuer import InvalidTrustedIssuer, TrustedIssuer
+from ratchet.trusted_issuer import InvalidTrustedIssuer, TrustedIssuer, clashes
 
 PAGE = Path(__file__).parents[2] / "docs" / "sign-in.md"
 LEAST: dict[str, Any] = {
@@ -47,7 +47,7 @@ def test_the_worked_examples_are_valid(written: dict[str, Any]) -> None:
 
 
 def test_there_is_an_example_for_each_provider_and_they_go_together() -> None:
-    prefixes = ["google:", "cognito:", "auth0:", "okta:"]
+    prefixes = ["google:", "cognito-EXAMPLE:", "auth0-TENANT:", "okta-ORG:"]
     assert [entry["subject_prefix"] for entry in examples()] == prefixes
     application = from_mapping({**APPLICATION, "trusted_issuers": examples()})
     written = to_mapping(application, {"preset": "native"})
@@ -131,6 +131,33 @@ def test_two_issuers_cannot_make_the_same_subject(
     trusted = [{**LEAST, **first}, {**LEAST, **second}]
     with pytest.raises(InvalidApplication, match=says):
         from_mapping({**APPLICATION, "trusted_issuers": trusted})
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "refused"),
+    [
+        ({"issuer": "https://b.example"}, {}, True),
+        ({"issuer": "https://b.example", "subject_prefix": "ex:b"}, {}, True),
+        ({"issuer": "https://b.example", "subject_prefix": "e"}, {}, True),
+        ({"issuer": "https://b.example", "subject_prefix": ""}, {}, True),
+        ({"issuer": "https://b.example"}, {"subject_prefix": ""}, True),
+        # one provider, but the one claim is for its users to choose
+        ({"subject_claim": "nickname"}, {}, True),
+        ({"issuer": "https://b.example", "subject_prefix": "ex-b:"}, {}, False),
+        ({"audience": ["partner"]}, {}, False),
+        ({"subject_prefix": "ex:b"}, {}, False),
+        # nobody can sign in with it
+        ({"issuer": "https://b.example"}, {"algorithms": ["none"]}, False),
+    ],
+)
+def test_issuers_of_two_applications_cannot_make_the_same_subject(
+    mine: dict[str, Any], theirs: dict[str, Any], refused: bool
+) -> None:
+    trusted = TrustedIssuer.from_mapping({**LEAST, **mine})
+    other = {**APPLICATION, "trusted_issuers": [{**LEAST, **theirs}]}
+    problems = list(clashes([trusted], [{"client_id": "x"}, other]))
+    assert len(problems) == refused
+    assert all("of https://id.example (sub) in the application app" in text for text in problems)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The applications table, remembered for a minute by every function."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -96,10 +96,21 @@ class Applications:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of all applications, in no order, and where the next one starts, or None."""
         start = _start({"client_id": {"S": after}} if after else None)
-        answer = self._call(self._client.scan, TableName=self._table, Limit=limit, **start)
+        answer = self._call(
+            self._client.scan, TableName=self._table, Limit=limit, ConsistentRead=True, **start
+        )
         last = answer.get("LastEvaluatedKey")
         items = [_mapping(item) for item in answer["Items"]]
         return items, last["client_id"]["S"] if last else None
+
+    def every_written(self) -> Iterator[dict[str, Any]]:
+        """All applications, in no order: reads the whole table. Raises Fault."""
+        after = None
+        while True:
+            written, after = self.all_written(limit=100, after=after)
+            yield from written
+            if after is None:
+                return
 
     def create(self, mapping: Mapping[str, Any]) -> bool:
         """False: there is one with this client id, and it stays as it is."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from ratchet import trusted_issuer
 from ratchet.application import Application, InvalidApplication, from_mapping, hash_secret
 from ratchet.applications import Applications
 from ratchet.attributes import Attributes
@@ -18,6 +19,8 @@ from ratchet.policy import DAY, MAX_SECONDS, PRESETS, InvalidPolicy, Policy
 
 KEEP_FORMER_SECRET_SECONDS = 7 * DAY
 _TRIES = 5
+MAX_CLASHES = 10
+"""That are told: more of them say nothing new."""
 # Only what has rules of its own writes these.
 NOT_WRITABLE = frozenset(
     {
@@ -75,6 +78,7 @@ def create(
         "version": 1,
     }
     after = _checked(mapping, problems, now)
+    _check_subjects(after, {}, applications)
     if dry_run:
         taken = applications.written(after.client_id) is not None
     else:
@@ -274,6 +278,7 @@ def _write(
             return Change(before=before, after=_checked(mapping, problems, now), written=mapping)
         written = {**made, "version": seen + 1}
         after = _checked(written, [*problems, *_fixed(mapping, made)], now)
+        _check_subjects(after, mapping, applications)
         if dry_run or applications.replace(written, version=seen) or _ours(written, applications):
             return Change(before=before, after=after, written=written)
     raise Conflict("Others are changing this application; try again.", application=client_id)
@@ -296,6 +301,26 @@ def _checked(mapping: Mapping[str, Any], problems: list[str], now: int) -> Appli
     if problems:
         raise InvalidDescription(problems)
     return application
+
+
+def _check_subjects(
+    after: Application, before: Mapping[str, Any], applications: Applications
+) -> None:
+    """Where other issuers are trusted than before, none may make the subjects of another
+    application's. Of two such changes at the same time neither sees the other.
+
+    Raises InvalidDescription, Fault.
+    """
+    known = trusted_issuer.registered(before)
+    if not [entry for entry in after.trusted_issuers if entry not in known]:
+        return
+    others = (
+        written
+        for written in applications.every_written()
+        if written["client_id"] != after.client_id
+    )
+    if problems := list(trusted_issuer.clashes(after.trusted_issuers, others)):
+        raise InvalidDescription(problems[:MAX_CLASHES])
 
 
 def _stand_in(mapping: Mapping[str, Any]) -> Application:

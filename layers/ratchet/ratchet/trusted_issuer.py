@@ -1,7 +1,8 @@
 """An identity provider whose ID tokens an application takes for a sign-in. Pure rules, no I/O."""
 
+import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -155,6 +156,41 @@ def together(trusted: tuple[TrustedIssuer, ...]) -> list[Rule]:
             "one subject_prefix of trusted_issuers is the beginning of another",
         ),
     ]
+
+
+def registered(written: Mapping[str, Any]) -> list[TrustedIssuer]:
+    """The trusted issuers of an application as it is written; one that cannot be read is of no use
+    to anybody, and left out."""
+    found = []
+    for entry in Attributes(written).mappings("trusted_issuers"):
+        with contextlib.suppress(InvalidTrustedIssuer):
+            found.append(TrustedIssuer.from_mapping(entry))
+    return found
+
+
+def clashes(trusted: Iterable[TrustedIssuer], others: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What keeps these from being trusted beside what other applications, as written, trust.
+
+    A subject is one person's in all applications, so two issuers, or two claims of one issuer,
+    must not be able to make the same.
+    """
+    mine = list(trusted)
+    for other in others:
+        for entry, theirs in itertools.product(mine, registered(other)):
+            if _may_meet(entry, theirs):
+                yield (
+                    f'subject_prefix "{entry.subject_prefix}" of {entry.issuer} overlaps'
+                    f' "{theirs.subject_prefix}" of {theirs.issuer} ({theirs.subject_claim}) in'
+                    f" the application {other.get('client_id')}; choose one with the provider's"
+                    " and the tenant's name"
+                )
+
+
+def _may_meet(one: TrustedIssuer, other: TrustedIssuer) -> bool:
+    if (one.issuer, one.subject_claim) == (other.issuer, other.subject_claim):
+        return False
+    prefix, another = one.subject_prefix, other.subject_prefix
+    return prefix.startswith(another) or another.startswith(prefix)
 
 
 def fetchable(url: Any) -> bool:
