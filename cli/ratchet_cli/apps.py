@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DURATIONS = (
     *("access_ttl", "idle_ttl", "absolute_ttl", "leeway"),
-    *("retry_window", "expiry_warning", "retention"),
+    *("retry_window", "idle_warning", "absolute_warning", "touch_interval", "retention"),
 )
 LISTS = ("grant_types", "scopes", "audience", "starts_sessions_for")
 MODES = ("next-refresh", "new-sessions", "now")

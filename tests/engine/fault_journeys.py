@@ -249,7 +249,7 @@ class Warn(Sweep):
     def prepare(self, stage: Stage) -> None:
         Journey.prepare(self, stage)
         policy = PRESETS["native"]
-        stage.service.now += policy.idle_ttl_seconds - policy.expiry_warning_seconds
+        stage.service.now += policy.idle_ttl_seconds - policy.idle_warning_seconds
 
     def judge(self, stage: Stage, answer: Answer) -> None:
         session = stage.service.session(stage.sid)

@@ -178,7 +178,7 @@ class Compared(RuleBasedStateMachine):
             idle_ttl_seconds=IDLE_TTL,
             absolute_ttl_seconds=ABSOLUTE_TTL,
             retry_window_seconds=WINDOW,
-            expiry_warning_seconds=0,
+            idle_warning_seconds=0,
             **changes,
         )
         applications = self.service.parts.applications

@@ -94,7 +94,7 @@ def application(client_id: str, *, valid_after: int = 0) -> tuple[Application, d
     policy = {
         "preset": "native",
         "idle_ttl_seconds": IDLE,
-        "expiry_warning_seconds": 0,
+        "idle_warning_seconds": 0,
         "leeway_seconds": 0 if client_id == "race-strict" else 30,
     }
     return (

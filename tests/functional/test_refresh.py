@@ -316,7 +316,7 @@ def test_a_shorter_leeway_or_window_takes_nothing_back_from_earlier_rotations(
 
 def test_a_shorter_idle_time_is_warned_of_and_ended_at_its_new_deadline(service: Service) -> None:
     first = service.start()
-    service.set_policy("demo-native", idle_ttl_seconds=DAY, expiry_warning_seconds=3600)
+    service.set_policy("demo-native", idle_ttl_seconds=DAY, idle_warning_seconds=3600)
     service.calls.clear()
     second = service.refresh(first["refresh_token"])
     assert service.calls.names.count("UpdateItem") == 2
@@ -359,7 +359,7 @@ def test_an_application_that_gets_no_refresh_tokens_any_more_may_not_refresh(
     service: Service,
 ) -> None:
     first = service.start()
-    service.set_policy("demo-native", idle_ttl_seconds=0, expiry_warning_seconds=0)
+    service.set_policy("demo-native", idle_ttl_seconds=0, idle_warning_seconds=0)
     answer = service.refresh(first["refresh_token"])
     assert (answer.status, answer["error"]) == (400, "unauthorized_client")
     assert service.session(first["sid"]).generation == 0

@@ -497,7 +497,7 @@ def test_a_policy_that_holds_now_ends_what_would_have_ended_and_shortens_the_res
     old = service.refresh(old["refresh_token"], "till")
     later(service, 7200)
     numbers = {"idle_ttl_seconds": 10 * 3600, "absolute_ttl_seconds": 30 * 3600}
-    patch = {"policy": {**numbers, "expiry_warning_seconds": 0}}
+    patch = {"policy": {**numbers, "idle_warning_seconds": 0, "absolute_warning_seconds": 0}}
     dry = till("PATCH", "/till?mode=now&dry_run=true", body=patch)
     assert dry["dry_run"] is True
     assert dry["sessions"] == {
@@ -525,7 +525,7 @@ def test_mode_now_leaves_older_sessions_the_policy_they_keep(
 ) -> None:
     old = service.start("till")
     later(service, 3600)
-    patch = {"policy": {"idle_ttl_seconds": 3600, "expiry_warning_seconds": 0}}
+    patch = {"policy": {"idle_ttl_seconds": 3600, "idle_warning_seconds": 0}}
     till("PATCH", "/till?mode=new-sessions", body=patch)
     new = service.start("till")
     later(service, 7200)
@@ -604,7 +604,7 @@ def test_a_preview_tells_what_disabling_and_cutting_off_would_end(
         assert dry["sessions"]["live"] == 1
         assert dry["sessions"]["changed"]["now"] == 1
         assert dry["sessions"]["as_it_is"]["now"] == 0
-    patch = {"policy": {"idle_ttl_seconds": 5, "expiry_warning_seconds": 0}}
+    patch = {"policy": {"idle_ttl_seconds": 5, "idle_warning_seconds": 0}}
     dry = till("PATCH", "/till?dry_run=true", body=patch)
     assert (dry["sessions"]["changed"]["now"], dry["sessions"]["at_once"]["now"]) == (0, 1)
 
@@ -625,7 +625,7 @@ def test_a_session_refreshed_meanwhile_is_looked_at_again(
     monkeypatch.setattr(store, "live", seen_then_refreshed)
     # The function that refreshes does not know of the change yet.
     service.parts.applications.get("till", service.now)
-    patch = {"policy": {"idle_ttl_seconds": 3600, "expiry_warning_seconds": 0}}
+    patch = {"policy": {"idle_ttl_seconds": 3600, "idle_warning_seconds": 0}}
     done = till("PATCH", "/till?mode=now", body=patch)
     assert (done["sessions"]["ended"], done["sessions"]["shortened"]) == (0, 1)
     assert service.session(first["sid"]).ended_at is None

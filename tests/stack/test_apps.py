@@ -55,7 +55,7 @@ def test_an_application_is_registered_shown_listed_changed_and_deleted(ratchet: 
     shown = ratchet("show", "shop")
     assert shown.exit_code == 0
     assert secret not in shown.output
-    assert "policy.access_ttl      1h   (preset machine)" in shown.output
+    assert "policy.access_ttl        1h   (preset machine)" in shown.output
     listed = ratchet("list")
     assert [line for line in listed.output.splitlines() if line.startswith("shop ")]
     names = {
@@ -150,7 +150,7 @@ def test_a_policy_that_holds_now_waits_until_every_function_knows_it(
     sign_in(stack, "demo-native")
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
-    policy = ("--idle-ttl", "1h", "--expiry-warning", "0")
+    policy = ("--idle-ttl", "1h", "--idle-warning", "0")
     done = ratchet("update", "demo-native", *policy, "--mode", "now", "--json")
     assert json.loads(done.stdout)["sessions"] == {"ended": 0, "shortened": 1, "next": None}
     assert waited == [60]

@@ -81,7 +81,9 @@ def test_all_problems_are_reported_at_once() -> None:
             absolute_ttl_seconds=10,
             leeway_seconds=601,
             retry_window_seconds=DAY + 1,
-            expiry_warning_seconds=20,
+            idle_warning_seconds=20,
+            absolute_warning_seconds=10,
+            touch_interval_seconds=59,
             rotation=False,
         )
     for name in (
@@ -89,7 +91,9 @@ def test_all_problems_are_reported_at_once() -> None:
         "idle_ttl_seconds must not exceed absolute_ttl_seconds",
         "leeway_seconds must not exceed 600",
         "retry_window_seconds must not exceed 86400",
-        "expiry_warning_seconds must be less than idle_ttl_seconds",
+        "idle_warning_seconds must be less than idle_ttl_seconds",
+        "absolute_warning_seconds must be less than absolute_ttl_seconds",
+        "touch_interval_seconds must be 0, or at least 60 and less than idle_ttl_seconds",
         "rotation_off_reason",
     ):
         assert name in str(caught.value)
@@ -111,7 +115,9 @@ def test_all_numbers_that_are_none_are_reported_at_once() -> None:
         "absolute_ttl_seconds",
         "leeway_seconds",
         "retry_window_seconds",
-        "expiry_warning_seconds",
+        "idle_warning_seconds",
+        "absolute_warning_seconds",
+        "touch_interval_seconds",
         "retention_seconds",
     ],
 )
@@ -126,7 +132,10 @@ def test_a_duration_is_a_whole_number_of_seconds(name: str, value: Any) -> None:
         ({"leeway_seconds": 600}, {"leeway_seconds": 601}),
         ({"retry_window_seconds": DAY}, {"retry_window_seconds": DAY + 1}),
         ({"idle_ttl_seconds": 180 * DAY}, {"idle_ttl_seconds": 180 * DAY + 1}),
-        ({"expiry_warning_seconds": 14 * DAY - 1}, {"expiry_warning_seconds": 14 * DAY}),
+        ({"idle_warning_seconds": 14 * DAY - 1}, {"idle_warning_seconds": 14 * DAY}),
+        ({"absolute_warning_seconds": 180 * DAY - 1}, {"absolute_warning_seconds": 180 * DAY}),
+        ({"touch_interval_seconds": 14 * DAY - 1}, {"touch_interval_seconds": 14 * DAY}),
+        ({"touch_interval_seconds": 60}, {"touch_interval_seconds": 59}),
     ],
 )
 def test_a_bound_is_exact(at_most: dict[str, int], too_much: dict[str, int]) -> None:

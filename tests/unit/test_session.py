@@ -181,7 +181,7 @@ def test_a_session_needs_attention_to_be_warned_of_and_at_its_deadline(
     session = make_session(
         started_at=NOW, idle_deadline_at=NOW + 1000, warned_deadline_at=warned_for
     )
-    assert attention_at(session, replace(POLICY, expiry_warning_seconds=warning)) == expected
+    assert attention_at(session, replace(POLICY, idle_warning_seconds=warning)) == expected
 
 
 def test_scopes_are_shown_in_a_stable_order(make_session: MakeSession) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
-from ratchet.session import Session
+from ratchet.session import MAX_AGENT, Session
 from ratchet.session_item import (
     ATTENTION_SHARDS,
     attention_shard,
@@ -51,6 +51,10 @@ STARTED: dict[str, st.SearchStrategy[Any]] = {
     "amr": AMR,
     "acr": TEXT,
     "device": TEXT,
+    "network": TEXT,
+    "agent": TEXT,
+    "unannounced": st.booleans(),
+    "touchable": st.booleans(),
     "claims": st.dictionaries(TEXT, JSON, max_size=3),
     "jkt": st.none() | HASH.map(lambda key: urlsafe_b64encode(key).decode().rstrip("=")),
     "current_hash": HASH,
@@ -67,11 +71,13 @@ LATER: dict[str, st.SearchStrategy[Any]] = {
     "generation": st.integers(0, 2**32 - 1),
     "rotated_at": st.none() | INSTANT,
     "warned_deadline_at": st.none() | INSTANT,
+    "warned_absolute_deadline_at": st.none() | INSTANT,
 }
 ENDED: dict[str, st.SearchStrategy[Any]] = {
     "ended_at": INSTANT,
     "reason": st.sampled_from(Reason),
     "ended_by": CLIENT_ID,
+    "evidence": st.dictionaries(TEXT, st.integers() | st.booleans() | TEXT, max_size=3),
 }
 
 
@@ -248,6 +254,11 @@ def test_what_is_reckoned_is_reached(make_session: MakeSession) -> None:
         rotated_at=NOW,
         leeway_until_at=NOW,
         retry_until_at=NOW,
+        touchable=True,
+        network="ffff:ffff:ffff::/48",
+        agent="x" * MAX_AGENT,
+        unannounced=True,
         warned_deadline_at=NOW,
+        warned_absolute_deadline_at=NOW,
     )
     assert item_bytes(to_item(become)) == largest_bytes(session)

@@ -17,6 +17,7 @@ MAX_RETRY_WINDOW_SECONDS = DAY
 MAX_LEEWAY_SECONDS = 10 * MINUTE
 MAX_SECONDS = 3650 * DAY
 MIN_RETENTION_SECONDS = DAY
+MIN_TOUCH_INTERVAL_SECONDS = MINUTE
 LONG_ACCESS_SECONDS = DAY
 
 
@@ -31,7 +32,10 @@ class Policy:
     idle_ttl_seconds: 0 means that the application gets no refresh tokens (preset machine).
     leeway_seconds: how long after a rotation the direct parent is answered with its successor.
     retry_window_seconds: the same for a request repeated with its Idempotency-Key.
-    expiry_warning_seconds: how long before the idle deadline to publish `session.expiring`, 0: not.
+    idle_warning_seconds, absolute_warning_seconds: how long before these deadlines to publish
+    `session.expiring`, 0: not.
+    touch_interval_seconds: API use counts as activity, written down at most this often; 0: only a
+    refresh counts.
     retention_seconds: how long an ended session keeps its reason.
     """
 
@@ -42,7 +46,9 @@ class Policy:
     retry_window_seconds: int = MAX_RETRY_WINDOW_SECONDS
     rotation: bool = True
     rotation_off_reason: str = ""
-    expiry_warning_seconds: int = 0
+    idle_warning_seconds: int = 0
+    absolute_warning_seconds: int = 0
+    touch_interval_seconds: int = 0
     retention_seconds: int = 30 * DAY
 
     def __post_init__(self) -> None:
@@ -93,9 +99,24 @@ class Policy:
                 f"retry_window_seconds must not exceed {MAX_RETRY_WINDOW_SECONDS}",
             ),
             Rule(
-                "expiry_warning_seconds idle_ttl_seconds",
-                not self.refresh_tokens or self.expiry_warning_seconds < self.idle_ttl_seconds,
-                "expiry_warning_seconds must be less than idle_ttl_seconds",
+                "idle_warning_seconds idle_ttl_seconds",
+                not self.refresh_tokens or self.idle_warning_seconds < self.idle_ttl_seconds,
+                "idle_warning_seconds must be less than idle_ttl_seconds",
+            ),
+            Rule(
+                "absolute_warning_seconds absolute_ttl_seconds",
+                not self.refresh_tokens
+                or self.absolute_warning_seconds < self.absolute_ttl_seconds,
+                "absolute_warning_seconds must be less than absolute_ttl_seconds",
+            ),
+            Rule(
+                "touch_interval_seconds idle_ttl_seconds",
+                self.touch_interval_seconds == 0
+                or MIN_TOUCH_INTERVAL_SECONDS
+                <= self.touch_interval_seconds
+                < self.idle_ttl_seconds,
+                f"touch_interval_seconds must be 0, or at least {MIN_TOUCH_INTERVAL_SECONDS} and"
+                " less than idle_ttl_seconds",
             ),
             Rule(
                 "retention_seconds",
@@ -153,13 +174,15 @@ PRESETS: Mapping[str, Policy] = MappingProxyType(
             access_ttl_seconds=HOUR,
             idle_ttl_seconds=14 * DAY,
             absolute_ttl_seconds=180 * DAY,
-            expiry_warning_seconds=2 * DAY,
+            idle_warning_seconds=2 * DAY,
+            absolute_warning_seconds=7 * DAY,
         ),
         "native": Policy(
             access_ttl_seconds=HOUR,
             idle_ttl_seconds=90 * DAY,
             absolute_ttl_seconds=365 * DAY,
-            expiry_warning_seconds=7 * DAY,
+            idle_warning_seconds=7 * DAY,
+            absolute_warning_seconds=14 * DAY,
         ),
         # NIST SP 800-63B-4, AAL3: inactivity 15 minutes, overall 12 hours.
         "sensitive": Policy(
@@ -177,7 +200,8 @@ PRESETS: Mapping[str, Policy] = MappingProxyType(
             access_ttl_seconds=HOUR,
             idle_ttl_seconds=90 * DAY,
             absolute_ttl_seconds=365 * DAY,
-            expiry_warning_seconds=7 * DAY,
+            idle_warning_seconds=7 * DAY,
+            absolute_warning_seconds=14 * DAY,
         ),
         "machine": Policy(access_ttl_seconds=HOUR, idle_ttl_seconds=0, absolute_ttl_seconds=0),
     }

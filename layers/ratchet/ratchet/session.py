@@ -8,6 +8,8 @@ from ratchet.policy import Policy
 from ratchet.reasons import Reason
 
 MAX_SUB = 128
+MAX_NETWORK = len("ffff:ffff:ffff::/48")
+MAX_AGENT = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +22,12 @@ class Session:
     leeway_until_at, retry_until_at: how long the parent may be answered, by time alone or with the
     same key; fixed by the rotation, so that a changed policy takes nothing back.
     attention_at: when the sweep must look at it, None once nothing is left to do.
-    warned_deadline_at: the idle deadline that `session.expiring` was last published for.
+    unannounced: its `session.started` has not been published yet.
+    warned_deadline_at, warned_absolute_deadline_at: the idle and the absolute deadline that
+    `session.expiring` was last published for.
+    touchable: its refresh token lasts until the absolute deadline, so API use may count.
+    network, agent: where it was last started or refreshed from.
+    evidence: what was seen when a reuse ended it.
     claims: custom claims of its access tokens.
     resources: what its access tokens are for (RFC 8707), none for all of the application's.
     auth_time, amr, acr: when, how and how well the subject proved who it is (RFC 9068 section
@@ -39,6 +46,8 @@ class Session:
     amr: tuple[str, ...] = ()
     acr: str = ""
     device: str = ""
+    network: str = ""
+    agent: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
     jkt: str | None = None
     proof_id: bytes | None = None
@@ -50,13 +59,17 @@ class Session:
     rotated_at: int | None = None
     leeway_until_at: int | None = None
     retry_until_at: int | None = None
+    touchable: bool = False
     idle_deadline_at: int
     absolute_deadline_at: int
     ended_at: int | None = None
     reason: Reason | None = None
     ended_by: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    unannounced: bool = False
     attention_at: int | None = None
     warned_deadline_at: int | None = None
+    warned_absolute_deadline_at: int | None = None
     expires_at: int
 
     @property
@@ -105,7 +118,7 @@ def idle_deadline(policy: Policy, *, absolute_deadline_at: int, now: int) -> int
 
 def attention_at(session: Session, policy: Policy) -> int:
     """When the sweep must next look at a live session: to warn, or at its deadline."""
-    warning_at = session.idle_deadline_at - policy.expiry_warning_seconds
-    if policy.expiry_warning_seconds and session.warned_deadline_at != session.idle_deadline_at:
+    warning_at = session.idle_deadline_at - policy.idle_warning_seconds
+    if policy.idle_warning_seconds and session.warned_deadline_at != session.idle_deadline_at:
         return max(warning_at, session.started_at)
     return session.idle_deadline_at

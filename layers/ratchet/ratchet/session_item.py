@@ -9,7 +9,7 @@ from zlib import crc32
 
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
-from ratchet.session import Session
+from ratchet.session import MAX_AGENT, MAX_NETWORK, Session
 
 Item = dict[str, Any]
 """Attribute values by name, in DynamoDB's own notation: `{"sid": {"S": "…"}}`."""
@@ -23,7 +23,7 @@ ATTENTION_SHARDS = 16
 LAST_SECOND = 2**32 - 1
 OPTIONAL_INSTANTS = (
     *("rotated_at", "leeway_until_at", "retry_until_at"),
-    *("ended_at", "attention_at", "warned_deadline_at"),
+    *("ended_at", "attention_at", "warned_deadline_at", "warned_absolute_deadline_at"),
 )
 
 
@@ -60,7 +60,10 @@ def to_item(session: Session) -> Item:
         "amr": " ".join(session.amr),
         "acr": session.acr,
         "device": session.device,
-        "claims": json.dumps(session.claims, separators=(",", ":")) if session.claims else "",
+        "network": session.network,
+        "agent": session.agent,
+        "claims": _json(session.claims),
+        "evidence": _json(session.evidence),
         "ended_by": session.ended_by,
         "reason": session.reason.value if session.reason else "",
     }
@@ -73,6 +76,9 @@ def to_item(session: Session) -> Item:
     for name in OPTIONAL_INSTANTS:
         if (instant := getattr(session, name)) is not None:
             item[name] = seconds(instant)
+    for name in ("touchable", "unannounced"):
+        if getattr(session, name):
+            item[name] = {"BOOL": True}
     if session.attention_at is not None:
         item["attention_shard"] = {"N": str(attention_shard(session.sid))}
     return item
@@ -108,6 +114,9 @@ def _from_item(item: Mapping[str, Any]) -> Session:
     def text(name: str) -> str:
         return str(item[name]["S"]) if name in item else ""
 
+    def mapping(name: str) -> Mapping[str, Any]:
+        return dict(json.loads(text(name)).items()) if name in item else {}
+
     absolute_deadline_at = required("absolute_deadline_at")
     return Session(
         sid=item["sid"]["S"],
@@ -120,7 +129,9 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         amr=tuple(text("amr").split()),
         acr=text("acr"),
         device=text("device"),
-        claims=dict(json.loads(text("claims")).items()) if "claims" in item else {},
+        network=text("network"),
+        agent=text("agent"),
+        claims=mapping("claims"),
         jkt=_jkt(bytes(item["jkt"]["B"])) if "jkt" in item else None,
         proof_id=binary("proof_id"),
         current_hash=bytes(item["current_hash"]["B"]),
@@ -131,16 +142,24 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         rotated_at=instant("rotated_at"),
         leeway_until_at=instant("leeway_until_at"),
         retry_until_at=instant("retry_until_at"),
+        touchable="touchable" in item,
         # A refresh caps it at the token's absolute deadline; the item's may have moved earlier.
         idle_deadline_at=min(required("idle_deadline_at"), absolute_deadline_at),
         absolute_deadline_at=absolute_deadline_at,
         ended_at=instant("ended_at"),
         reason=_reason(text("reason")),
         ended_by=text("ended_by"),
+        evidence=mapping("evidence"),
+        unannounced="unannounced" in item,
         attention_at=instant("attention_at"),
         warned_deadline_at=instant("warned_deadline_at"),
+        warned_absolute_deadline_at=instant("warned_absolute_deadline_at"),
         expires_at=required("expires_at"),
     )
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":")) if value else ""
 
 
 def jkt_bytes(jkt: str) -> bytes:
@@ -169,6 +188,8 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
     ((kind, content),) = value.items()
     if kind == "N":
         return (len(content) + 1) // 2 + 1
+    if kind == "BOOL":
+        return 1
     if kind == "SS":
         return sum(len(text.encode()) for text in content)
     return len(content.encode() if kind == "S" else content)
@@ -185,7 +206,12 @@ def largest_bytes(session: Session) -> int:
         rotated_at=LAST_SECOND,
         leeway_until_at=LAST_SECOND,
         retry_until_at=LAST_SECOND,
+        touchable=True,
+        network="x" * MAX_NETWORK,
+        agent="x" * MAX_AGENT,
+        unannounced=True,
         warned_deadline_at=LAST_SECOND,
+        warned_absolute_deadline_at=LAST_SECOND,
         attention_at=LAST_SECOND,
         proof_id=None if session.jkt is None else bytes(16),
     )
