@@ -12,13 +12,14 @@ import yaml
 
 Template = dict[str, Any]
 
-# The emulator runs neither our functions nor their logs and alarms: the gateway and the files
-# under .ratchet/ do.
+# The emulator runs neither our functions nor what stands behind them: the gateway, the schedule's
+# thread and the files under .ratchet/ do.
 _NOT_EMULATED = (
     "AWS::Serverless::",
     "AWS::Logs::",
     "AWS::CloudWatch::",
     "AWS::Lambda::",
+    "AWS::SQS::",
     "AWS::SecretsManager::RotationSchedule",
 )
 _PASSED_ON = ("Parameters", "Mappings", "Conditions")

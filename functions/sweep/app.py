@@ -6,12 +6,17 @@ from ratchet import endpoint, wiring
 from ratchet.sweep import sweep
 
 
-def handler(_event: dict[str, Any], context: Any) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """event: `{"dry_run": true}` asks what would be done."""
     parts = wiring.parts()
-    return sweep(
+    dry_run = bool(event.get("dry_run"))
+    report = sweep(
         applications=parts.applications,
         store=parts.store,
+        positions=parts.sweep_positions,
         bus=parts.bus,
         now=endpoint.clock(),
         remaining_ms=context.get_remaining_time_in_millis,
-    ).to_dict()
+        dry_run=dry_run,
+    )
+    return {**report.to_dict(), "dry_run": True} if dry_run else report.to_dict()

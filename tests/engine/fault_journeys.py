@@ -333,8 +333,8 @@ JOURNEYS: Mapping[str, tuple[Journey, tuple[str, ...]]] = {
     "introspect": (Introspect(), ("peppers", "application", "session")),
     "show": (Show(), ("keys", "application", "session")),
     "list": (List(), ("session", "list", "batch")),
-    "sweep": (Sweep(), ("due", "session", "application", "end", "publish", "settle")),
-    "sweep, living": (SweepLiving(), ("due", "session", "rearm")),
+    "sweep": (Sweep(), ("due", "batch", "application", "end", "publish", "settle")),
+    "sweep, living": (SweepLiving(), ("due", "batch", "rearm")),
     "warn": (Warn(), ("publish", "rearm")),
 }
 """Every request, and every call of it that can fail."""

@@ -43,7 +43,7 @@ _HOLD_SECONDS = 20.0
 DYNAMODB = frozenset(
     {
         *("application", "session", "create", "use", "rotate", "end", "settle", "rearm"),
-        *("due", "list", "batch"),
+        *("due", "position", "list", "batch"),
     }
 )
 SECRETS = frozenset({"peppers", "keys"})
@@ -65,6 +65,8 @@ def step_of(target: str, body: Mapping[str, Any]) -> str:
     if service == "TrentService":
         return "sign" if operation == "Sign" else ""
     if operation == "GetItem":
+        if "attention_shard" in body["Key"]:
+            return "position"
         return "session" if "sid" in body["Key"] else "application"
     if operation == "PutItem":
         if "sid" in body["Item"]:

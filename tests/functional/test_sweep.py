@@ -1,6 +1,7 @@
 """The sweep: design section 9."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -120,7 +121,7 @@ def test_a_refresh_at_the_same_moment_wins(
     second = service.refresh(first["refresh_token"], "demo-sensitive")
     service.now += 1
     with monkeypatch.context() as patch:
-        patch.setattr(service.parts.store, "get", lambda sid: stale)
+        patch.setattr(service.parts.store, "read", lambda sids, **_: [stale])
         assert service.sweep()["overtaken"] == 1
     assert service.session(first["sid"]).ended_at is None
     assert types(service) == []
@@ -144,27 +145,39 @@ def test_more_than_one_page_of_a_shard_is_swept_in_one_run(service: Service) -> 
     assert len(service.published) == 121
 
 
-def test_a_sweep_that_runs_out_of_time_stops_and_the_next_one_goes_on(service: Service) -> None:
+def run(service: Service, remaining_ms: Callable[[], int]) -> dict[str, Any]:
+    """A sweep with a clock of its own."""
+    parts = service.parts
+    return sweep(
+        applications=parts.applications,
+        store=parts.store,
+        positions=parts.sweep_positions,
+        bus=parts.bus,
+        now=service.now,
+        remaining_ms=remaining_ms,
+    ).to_dict()
+
+
+def test_a_sweep_that_runs_out_of_time_stops_and_the_next_one_goes_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wherever it stops: what was ended and not told of is told of by the next one"""
+    monkeypatch.setattr("ratchet.sweep.WORKERS", 2)
     for _ in range(20):
         service.start("demo-sensitive")
     service.now += IDLE
-    left = itertools.chain([MARGIN_MS + 1] * 7, itertools.repeat(MARGIN_MS))
-
-    def run(remaining_ms: Any) -> dict[str, Any]:
-        parts = service.parts
-        return sweep(
-            applications=parts.applications,
-            store=parts.store,
-            bus=parts.bus,
-            now=service.now,
-            remaining_ms=remaining_ms,
-        ).to_dict()
-
-    report = run(lambda: next(left))
-    assert (report["ended"], report["complete"]) == (7, False)
-    report = run(lambda: MARGIN_MS + 1)
-    assert (report["ended"], report["complete"]) == (13, True)
+    service.calls.clear()
+    written = service.calls.names
+    first = run(service, lambda: MARGIN_MS + (written.count("UpdateItem") < 7))
+    assert not first["complete"]
+    assert 7 <= first["ended"] < 20
+    assert not service.published
+    second = run(service, lambda: MARGIN_MS + 1)
+    assert second["complete"]
+    assert first["ended"] + second["ended"] == 20
+    assert second["published"] == first["ended"]
     assert len(service.published) == 20
+    assert run(service, lambda: MARGIN_MS + 1) == {"lag_seconds": 0, "complete": True}
 
 
 def test_an_end_that_could_not_be_published_is_published_by_the_next_sweep(
@@ -215,11 +228,11 @@ def test_dynamodb_being_away_is_reported_and_nothing_is_lost(
     service.start("demo-sensitive")
     service.now += IDLE
 
-    def away(*_: object) -> None:
+    def away(*_: object, **__: object) -> None:
         raise Fault("dynamodb: ThrottlingException")
 
     with monkeypatch.context() as patch:
-        patch.setattr(service.parts.store, "get", away)
+        patch.setattr(service.parts.store, "read", away)
         report = service.sweep()
     assert (report["faults"], report["complete"]) == (1, False)
     assert service.sweep()["ended"] == 1

@@ -26,6 +26,8 @@ LAYERS = [
     {"password"},
     {"access_token", "key_rotation", "kms_keys", "store", "events", "settings"},
     {"applications"},
+    {"sweep_positions", "sweep_page"},
+    {"attention"},
     {"custom_claims", "hook", "outbound", "provider_keys", "single_use", "users", "attempts"},
     {"client_assertion", "claims_hook", "dpop"},
     {"seen_proofs", "cors", "refresh_cookie"},
@@ -106,7 +108,7 @@ def test_arrows_only_go_down(module: str) -> None:
 def test_only_the_adapters_know_the_sdk() -> None:
     known = {module for module, tree in MODULES.items() if roots(tree) & AWS}
     adapters = {"store", "single_use", "applications", "secret_cache", "events", "hook", "kms_keys"}
-    adapters |= {"users", "attempts"}
+    adapters |= {"users", "attempts", "sweep_positions"}
     assert known == adapters | {"wiring"}
 
 

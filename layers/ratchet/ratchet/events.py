@@ -123,6 +123,14 @@ def expiring(session: Session) -> Event:
     )
 
 
+class EntriesRefused(Fault):
+    """EventBridge has accepted the other events, not these."""
+
+    def __init__(self, refused: Sequence[Event]) -> None:
+        super().__init__("events: an entry was refused")
+        self.refused = refused
+
+
 class Bus:
     """An EventBridge bus. `client` is called at the first event: most requests have none."""
 
@@ -131,7 +139,10 @@ class Bus:
         self._name = name
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Puts up to 10 events. Raises Fault when EventBridge has not accepted all of them."""
+        """Puts up to 10 events. Raises Fault when EventBridge has not accepted all of them.
+
+        EntriesRefused when it has accepted some.
+        """
         try:
             answer = self._client().put_events(
                 Entries=[
@@ -149,4 +160,6 @@ class Bus:
         except BotoCoreError as error:
             raise Fault(f"events: {type(error).__name__}") from None
         if answer.get("FailedEntryCount"):
-            raise Fault("events: an entry was refused")
+            pairs = zip(events, answer["Entries"], strict=False)
+            refused = [event for event, entry in pairs if "ErrorCode" in entry]
+            raise EntriesRefused(refused or events)

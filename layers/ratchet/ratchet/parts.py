@@ -17,6 +17,7 @@ from ratchet.response import Response
 from ratchet.seen_proofs import SeenProofs
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
+from ratchet.sweep_positions import SweepPositions
 from ratchet.users import Users
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Parts:
     client_assertions: ClientAssertions
     users: Users
     attempts: Attempts
+    sweep_positions: SweepPositions
     verifier: Callable[[], "Verifier"]
 
 

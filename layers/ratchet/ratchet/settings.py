@@ -27,8 +27,8 @@ class Settings:
     """One field for each RATCHET_ variable of template.yaml.
 
     issuer: issuer identifier (RFC 8414 section 2), or "" for the address of the API being called.
-    sessions_table, applications_table, users_table, attempts_table, single_use_table: names of
-    DynamoDB tables.
+    sessions_table, applications_table, users_table, attempts_table, single_use_table, sweep_table:
+    names of DynamoDB tables.
     signing_keys_secret, pepper_secret: Secrets Manager ids or ARNs.
     event_bus: EventBridge bus name.
     claims_function: ARN of the Lambda function that adds claims (docs/claims.md), or "" for none.
@@ -44,6 +44,7 @@ class Settings:
     single_use_table: str
     users_table: str
     attempts_table: str
+    sweep_table: str
     signing_keys_secret: str
     pepper_secret: str
     event_bus: str

@@ -57,7 +57,9 @@ def sign_out(
 
     after = None
     while True:
-        sessions, after = store.of_subject(sub, limit=PAGE, after=after, damaged=left)
+        damaged: dict[str, str] = {}
+        sessions, after = store.of_subject(sub, limit=PAGE, after=after, damaged=damaged)
+        left.extend(damaged.values())
         for session in sessions:
             if session.ended_at is not None:
                 continue

@@ -12,7 +12,7 @@ A rotation, with two callers (A, B) who present the same token t0 at the same ti
 There is no moment between reading and writing, so there is nothing to lock.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -309,26 +309,26 @@ class SessionStore:
         last = answer.get("LastEvaluatedKey")
         return [from_item(item) for item in answer["Items"]], last["sid"]["S"] if last else None
 
-    def due(self, shard: int, now: int) -> Iterator[list[str]]:
-        """Session ids whose attention is due, oldest first, a page at a time.
+    def due(
+        self, shard: int, now: int, *, after: Item | None = None
+    ) -> tuple[list[Item], Item | None]:
+        """Keys of the index `attention` that are due, oldest first: a page, and where the next one
+        starts, or None.
 
-        Costs in proportion to what is due, never to the size of the table.
+        Costs in proportion to what is due, never to the size of the table. after: a key of this
+        shard, whether or not there is a session with it; its attention_at not after now.
         """
-        start: dict[str, Any] = {}
-        while True:
-            answer = self._call(
-                self._client.query,
-                TableName=self._table,
-                IndexName="attention",
-                KeyConditionExpression="attention_shard = :shard AND attention_at <= :now",
-                ExpressionAttributeValues={":shard": {"N": str(shard)}, ":now": seconds(now)},
-                Limit=BATCH,
-                **start,
-            )
-            yield [item["sid"]["S"] for item in answer["Items"]]
-            if "LastEvaluatedKey" not in answer:
-                return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        start: dict[str, Any] = {"ExclusiveStartKey": after} if after is not None else {}
+        answer = self._call(
+            self._client.query,
+            TableName=self._table,
+            IndexName="attention",
+            KeyConditionExpression="attention_shard = :shard AND attention_at <= :now",
+            ExpressionAttributeValues={":shard": {"N": str(shard)}, ":now": seconds(now)},
+            Limit=BATCH,
+            **start,
+        )
+        return answer["Items"], answer.get("LastEvaluatedKey")
 
     def of_subject(
         self,
@@ -336,7 +336,7 @@ class SessionStore:
         *,
         limit: int,
         after: tuple[int, str] | None = None,
-        damaged: list[str] | None = None,
+        damaged: dict[str, str] | None = None,
     ) -> tuple[list[Session], tuple[int, str] | None]:
         """A subject's sessions, newest first, and where the next page starts, or None.
 
@@ -363,15 +363,27 @@ class SessionStore:
         last = answer.get("LastEvaluatedKey")
         return sessions, (int(last["started_at"]["N"]), last["sid"]["S"]) if last else None
 
-    def read(self, sids: Iterable[str], *, damaged: list[str] | None = None) -> list[Session]:
-        """Those of the sessions that exist, in no order (eventually consistent).
+    def read(
+        self,
+        sids: Iterable[str],
+        *,
+        damaged: dict[str, str] | None = None,
+        consistent: bool = False,
+    ) -> list[Session]:
+        """Those of the sessions that exist, in no order.
 
-        damaged: takes what is wrong with items that are, which are then left out.
+        damaged: takes what is wrong with items that are, by their id; they are then left out.
+        consistent: as they are now, for twice the units.
         """
         keys = [_key(sid) for sid in sids]
         found: list[Session] = []
         for start in range(0, len(keys), BATCH):
-            wanted: Any = {self._table: {"Keys": keys[start : start + BATCH]}}
+            wanted: Any = {
+                self._table: {
+                    "Keys": keys[start : start + BATCH],
+                    "ConsistentRead": consistent,
+                }
+            }
             for _ in range(_BATCH_TRIES):
                 answer = self._call(self._client.batch_get_item, RequestItems=wanted)
                 for item in answer["Responses"].get(self._table, []):
@@ -380,7 +392,7 @@ class SessionStore:
                     except Fault as fault:
                         if damaged is None:
                             raise
-                        damaged.append(str(fault))
+                        damaged[item["sid"]["S"]] = str(fault)
                 wanted = answer.get("UnprocessedKeys")
                 if not wanted:
                     break

@@ -11,134 +11,211 @@ what was done leaves the due part of the index, so an interrupted sweep goes on 
     sweep    reads session, deadline 12:00 (an old copy)
     client   refreshed at 11:59, deadline 12:14
     sweep    end IF deadline = 12:00         fails: the refresh wins
+
+A page of a hundred due sessions costs one query, one batch read, the writes, and a call for every
+ten events.
 """
 
+import functools
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
 from ratchet import events
+from ratchet.application import Application
 from ratchet.applications import Applications
+from ratchet.attention import visit_due
 from ratchet.errors import Fault
 from ratchet.events import Bus
 from ratchet.policy import PRESETS
 from ratchet.reasons import Reason
 from ratchet.session import Session, attention_at
-from ratchet.session_end import end_session, publish_end
+from ratchet.session_end import end_session
 from ratchet.session_item import ATTENTION_SHARDS
 from ratchet.store import SessionStore
+from ratchet.sweep_page import Step, carry_out
+from ratchet.sweep_positions import SweepPositions
 
 MARGIN_MS = 15_000
-"""Stops this long before the function's time is over: longer than the slowest call with retries."""
-WORKERS = 8
+"""Stops this long before the function's time is over: longer than the slowest call with retries,
+and after it the one that keeps the position."""
+WORKERS = 16
+"""Calls at the same time, for all shards together: as many as one CPU can feed."""
+WHAT = ("ended", "warned", "rearmed", "published", "unpublished", "overtaken", "faults")
+"""What a visit is counted under: in the report if there was any, as a metric also if none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """visited: how often what was done. lag_seconds: how late the latest visit was. complete: all
-    that was due has been looked at."""
+    """visited: how often what was done. lag_seconds: how late the latest visit was.
+
+    in_time: nothing was left for want of time.
+    """
 
     visited: Counter[str] = field(default_factory=Counter)
     lag_seconds: int = 0
-    complete: bool = True
+    in_time: bool = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was due has been looked at."""
+        return self.in_time and not self.visited["faults"]
 
     def __add__(self, other: "Report") -> "Report":
         return Report(
             self.visited + other.visited,
             max(self.lag_seconds, other.lag_seconds),
-            self.complete and other.complete,
+            self.in_time and other.in_time,
         )
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.visited, "lag_seconds": self.lag_seconds, "complete": self.complete}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One sweep: what it works with."""
+
+    applications: Applications
+    store: SessionStore
+    positions: SweepPositions
+    bus: Bus
+    now: int
+    dry_run: bool
+    in_time: Callable[[], bool]
+    workers: Executor
+
+
 def sweep(
     *,
     applications: Applications,
     store: SessionStore,
+    positions: SweepPositions,
     bus: Bus,
     now: int,
     remaining_ms: Callable[[], int],
+    dry_run: bool = False,
 ) -> Report:
-    """One run over all shards. remaining_ms: how much time the function still has."""
+    """One run over all shards. remaining_ms: how much time the function still has.
 
-    def in_time() -> bool:
-        return remaining_ms() > MARGIN_MS
+    dry_run: reports what would be done, and does none of it.
+    """
+    with (
+        ThreadPoolExecutor(ATTENTION_SHARDS) as shards,
+        ThreadPoolExecutor(WORKERS) as workers,
+    ):
+        run = _Run(
+            applications=applications,
+            store=store,
+            positions=positions,
+            bus=bus,
+            now=now,
+            dry_run=dry_run,
+            in_time=lambda: remaining_ms() > MARGIN_MS,
+            workers=workers,
+        )
+        report = sum(shards.map(partial(_sweep_shard, run), range(ATTENTION_SHARDS)), Report())
+    if not dry_run:
+        _account(report)
+    return report
 
-    def one(shard: int) -> Report:
-        return _sweep_shard(shard, applications, store, bus, now, in_time)
 
-    with ThreadPoolExecutor(WORKERS) as workers:
-        report = sum(workers.map(one, range(ATTENTION_SHARDS)), Report())
+def _account(report: Report) -> None:
     events.log("sweep", outcome="complete" if report.complete else "incomplete")
+    # Zeros too: an alarm is to hear of a sweep that does not run at all.
     events.count(
         {"function": "sweep"},
         {
             "SweepLagSeconds": (MetricUnit.Seconds, report.lag_seconds),
             "SweepIncomplete": (MetricUnit.Count, int(not report.complete)),
             **{
-                f"Sweep{what.title()}": (MetricUnit.Count, number)
-                for what, number in report.visited.items()
+                f"Sweep{what.title()}": (MetricUnit.Count, report.visited[what])
+                for what in sorted({*WHAT, *report.visited})
             },
         },
     )
-    return report
 
 
-def _sweep_shard(
-    shard: int,
-    applications: Applications,
-    store: SessionStore,
-    bus: Bus,
-    now: int,
-    in_time: Callable[[], bool],
-) -> Report:
-    visited: Counter[str] = Counter()
-    lag_seconds = 0
+def _sweep_shard(run: _Run, shard: int) -> Report:
+    pages: list[Report] = []
+
+    def visit(sids: Sequence[str]) -> bool:
+        pages.append(_visit(run, sids))
+        return pages[-1].in_time
+
     try:
-        for sid in (sid for page in store.due(shard, now) for sid in page):
-            if not in_time():
-                return Report(visited, lag_seconds, complete=False)
-            what, lag = _look_at(sid, applications, store, bus, now)
-            visited[what] += 1
-            lag_seconds = max(lag_seconds, lag)
+        in_time = visit_due(
+            shard,
+            visit,
+            store=run.store,
+            positions=None if run.dry_run else run.positions,
+            now=run.now,
+            in_time=run.in_time,
+        )
     except Fault as fault:
         events.log("sweep", level="ERROR", fault=str(fault))
+        return sum(pages, Report(Counter(faults=1)))
+    return sum(pages, Report(in_time=in_time))
+
+
+def _visit(run: _Run, sids: Sequence[str]) -> Report:
+    """One page. A fault with one session stops no other."""
+    visited: Counter[str] = Counter()
+    lag_seconds = 0
+    damaged: dict[str, str] = {}
+    steps: list[Step] = []
+
+    @functools.cache
+    def application_of(client_id: str) -> Application | Fault | None:
+        """Looked for once a page, also when it cannot be read."""
+        try:
+            return run.applications.get(client_id, run.now)
+        except Fault as fault:
+            return fault
+
+    sessions = run.store.read(sids, damaged=damaged, consistent=True)
+    visited["overtaken"] += len(sids) - len(sessions) - len(damaged)
+    for session in sessions:
+        if session.attention_at is None or session.attention_at > run.now:
+            visited["overtaken"] += 1
+            continue
+        application = application_of(session.client_id)
+        if isinstance(application, Fault):
+            damaged[session.sid] = str(application)
+            continue
+        lag_seconds = max(lag_seconds, run.now - session.attention_at)
+        steps.append(_due(session, application, run))
+    for sid, problem in damaged.items():
+        events.log("sweep", level="ERROR", sid=sid, fault=problem)
         visited["faults"] += 1
-    return Report(visited, lag_seconds, complete=not visited["faults"])
+    if run.dry_run:
+        return Report(+(visited + Counter(step.what for step in steps)), lag_seconds)
+    done = carry_out(steps, bus=run.bus, workers=run.workers, in_time=run.in_time)
+    return Report(+(visited + done.counted), lag_seconds, done.in_time)
 
 
-def _look_at(
-    sid: str, applications: Applications, store: SessionStore, bus: Bus, now: int
-) -> tuple[str, int]:
-    """What was done, and how late it was in seconds. A fault with one session stops no other."""
-    try:
-        session = store.get(sid)
-        if session is None or session.attention_at is None or session.attention_at > now:
-            return "overtaken", 0
-        return _visit(session, applications, store, bus, now), now - session.attention_at
-    except Fault as fault:
-        events.log("sweep", level="ERROR", sid=sid, fault=str(fault))
-        return "faults", 0
-
-
-def _visit(
-    session: Session, applications: Applications, store: SessionStore, bus: Bus, now: int
-) -> str:
-    """Does what is due for one session, and says what that was."""
+def _due(session: Session, application: Application | None, run: _Run) -> Step:
+    """What is due for one session: the decision, with the writes that carry it out."""
+    store, now = run.store, run.now
     if session.ended_at is not None:
-        return "published" if publish_end(session, store=store, bus=bus) else "unpublished"
-    application = applications.get(session.client_id, now)
+        return Step(
+            session=session,
+            what="published",
+            left="unpublished",
+            events=events.ending,
+            file=store.settle,
+        )
     era = application.era(session.started_at) if application else None
     policy = era.policy if era else PRESETS["browser"]
     valid_after = application.sessions_valid_after if application else 0
     if reason := session.dead_because(now, valid_after):
-        outcome = end_session(
+        end = partial(
+            end_session,
             session.sid,
             reason=reason,
             by="",
@@ -146,22 +223,19 @@ def _visit(
             ended_at=now if reason is Reason.POLICY_CUTOFF else session.idle_deadline_at,
             idle_deadline_at=session.idle_deadline_at,
             store=store,
-            bus=bus,
+            bus=None,
             now=now,
         )
-        return _tell("ended", session, reason) if outcome.done else "overtaken"
+        return Step(session=session, what="ended", end=end, events=events.ending, file=store.settle)
     next_at = attention_at(session, policy)
     if next_at > now:
-        return "rearmed" if store.rearm(session, attention_at=next_at).done else "overtaken"
-    # Published first: killed in between, the warning is repeated with the same id, never lost.
-    bus.publish([events.expiring(session)])
+        return Step(
+            session=session, what="rearmed", file=partial(store.rearm, attention_at=next_at)
+        )
     deadline = session.idle_deadline_at
-    outcome = store.rearm(session, attention_at=deadline, warned_deadline_at=deadline)
-    return _tell("warned", session) if outcome.done else "overtaken"
-
-
-def _tell(what: str, session: Session, reason: Reason | None = None) -> str:
-    """One line in the log for each session that was not just filed anew."""
-    about = {"sid": session.sid, "sub": session.sub, "client_id": session.client_id}
-    events.log("sweep", outcome=what, error_reason=reason.value if reason else None, **about)
-    return what
+    return Step(
+        session=session,
+        what="warned",
+        events=lambda warned: [events.expiring(warned)],
+        file=partial(store.rearm, attention_at=deadline, warned_deadline_at=deadline),
+    )

@@ -25,6 +25,7 @@ from ratchet.settings import Settings
 from ratchet.signing import SecretPeppers, SecretSigner
 from ratchet.single_use import SingleUse
 from ratchet.store import SessionStore
+from ratchet.sweep_positions import SweepPositions
 from ratchet.users import Users
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def build(settings: Settings) -> Parts:
         claims_hook=_hook(settings.claims_function),
         users=users,
         attempts=Attempts(dynamodb, settings.attempts_table),
+        sweep_positions=SweepPositions(dynamodb, settings.sweep_table),
         verifier=lambda: _verifier(users, settings.verifier_function),
     )
 
