@@ -8,6 +8,7 @@ from ratchet.parts import Parts
 from ratchet.refresh_cookie import asks_for_cookie
 from ratchet.request import Request
 from ratchet.response import Response
+from ratchet.sender import UNKNOWN
 
 
 def sessions(request: Request, parts: Parts, now: int) -> Response:
@@ -30,6 +31,8 @@ def sessions(request: Request, parts: Parts, now: int) -> Response:
         signer=parts.signer,
         peppers=parts.peppers,
         claims_hook=parts.claims_hook,
+        # The request is the backend's, so nothing is known of the device before its first refresh.
+        sender=UNKNOWN,
         now=now,
     )
 

@@ -26,6 +26,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         application,
         proof=proof,
         source_ip=request.source_ip,
+        sender=request.sender,
         verifier=parts.verifier(),
         attempts=parts.attempts,
         issuer=request.issuer,

@@ -40,6 +40,7 @@ def _revoke(
         signer=parts.signer,
         peppers=parts.peppers,
         bus=parts.bus,
+        sender=request.sender,
         now=now,
     )
 

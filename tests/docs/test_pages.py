@@ -73,7 +73,7 @@ def differences(shown: Any, real: Any, at: str = "$") -> list[str]:
     """Where a real answer is not what the page shows: the same fields, types and values.
 
     A text may end with "…" where it differs from time to time, an instant may be another one, and
-    what counts down may be a little less.
+    what counts down may be a little less, what counts up a little more.
     """
     name = at.rpartition(".")[2]
     if type(shown) is not type(real):
@@ -100,6 +100,8 @@ def differences(shown: Any, real: Any, at: str = "$") -> list[str]:
         same = min(shown, real) > 1_000_000_000
     elif isinstance(shown, int) and name.endswith("_expires_in"):
         same = shown - SLACK_SECONDS <= real <= shown
+    elif name.startswith("since_"):
+        same = shown <= real <= shown + SLACK_SECONDS
     elif name == "refresh_after":
         # 75 to 80 % of the same lifetime
         same = 75 / 80 <= real / shown <= 80 / 75
@@ -163,6 +165,8 @@ def test_every_example_prints_what_the_page_shows(tmp_path: Path, page: Path) ->
         ({"session_expires_in": 3600}, {"session_expires_in": 3500}),
         ({"session_expires_in": 3600}, {"session_expires_in": 3601}),
         ({"refresh_after": 2800}, {"refresh_after": 3600}),
+        ({"since_rotation_seconds": 1}, {"since_rotation_seconds": 0}),
+        ({"since_rotation_seconds": 1}, {"since_rotation_seconds": 3600}),
         ({"ended_at": 1795262471}, {"ended_at": 60}),
         ({"ended_at": None}, {"ended_at": 1795262471}),
         ({"current": True}, {"current": False}),

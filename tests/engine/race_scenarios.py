@@ -13,6 +13,7 @@ from ratchet.application import Application
 from ratchet.issue import SignIn, start_session
 from ratchet.parts import Parts
 from ratchet.refresh import refresh
+from ratchet.sender import UNKNOWN
 from tests.engine.race_workers import IDLE, Call, Pool, Round, application
 
 ISSUER = "https://id.test"
@@ -67,6 +68,7 @@ class Scenarios:
             peppers=self.parts.peppers,
             claims_hook=None,
             now=now,
+            sender=UNKNOWN,
         )
         body: Any = answer.body
         return Raced(
@@ -182,6 +184,7 @@ def present(token: str, raced: Raced, now: int, parts: Parts) -> str:
         scopes=frozenset(),
         resources=frozenset(),
         idempotency_key=None,
+        sender=UNKNOWN,
         issuer=ISSUER,
         store=parts.store,
         signer=parts.signer,

@@ -23,7 +23,7 @@ def charged(service: Service) -> list[tuple[float, bool]]:
 def largest_start(service: Service) -> Answer:
     """A session whose item takes as much room as one may, found by trying."""
     answer = None
-    for padding in range(200, 500):
+    for padding in range(100, 500):
         tried = service.call(
             "POST",
             "/sessions",

@@ -21,10 +21,10 @@ LAYERS = [
     {"attributes"},
     {"reasons", "policy", "response", "jwk_set", "email_address", "throttle"},
     {"errors", "trusted_issuer", "session", "assertion"},
-    {"application"},
+    {"application", "sender"},
     {"dead_sessions", "keys", "refresh_token", "session_item", "request", "secret_versions"},
     {"password"},
-    {"access_token", "key_rotation", "kms_keys", "store", "events", "settings"},
+    {"access_token", "key_rotation", "kms_keys", "reuse", "store", "events", "settings"},
     {"applications"},
     {"sweep_positions", "sweep_page"},
     {"attention"},
@@ -54,6 +54,7 @@ PURE |= {"attributes", "jwk_set", "trusted_issuer", "assertion", "custom_claims"
 PURE |= {"email_address", "password", "throttle"}
 PURE |= {"dpop"}
 PURE |= {"cors", "refresh_cookie"}
+PURE |= {"sender", "reuse"}
 
 
 def modules() -> dict[str, ast.Module]:

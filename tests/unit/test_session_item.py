@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
+from ratchet.reuse import ReuseCause
 from ratchet.session import MAX_AGENT, Session
 from ratchet.session_item import (
     ATTENTION_SHARDS,
@@ -242,23 +243,44 @@ def test_a_session_never_outgrows_what_was_reckoned_when_it_started(
     assert item_bytes(to_item(become)) <= reckoned
 
 
+# Of a session that everything has happened to.
+FULL: dict[str, Any] = {
+    "parent_hash": bytes(32),
+    "sealed": bytes(106),
+    "request_hash": bytes(32),
+    "generation": 2**32 - 1,
+    "rotated_at": NOW,
+    "leeway_until_at": NOW,
+    "retry_until_at": NOW,
+    "touchable": True,
+    "network": "ffff:ffff:ffff::/48",
+    "agent": "x" * MAX_AGENT,
+    "unannounced": True,
+    "warned_deadline_at": NOW,
+    "warned_absolute_deadline_at": NOW,
+}
+
+
 def test_what_is_reckoned_is_reached(make_session: MakeSession) -> None:
     """Not a bound so wide that it refuses what would fit."""
     session = make_session(attention_at=NOW)
-    become = replace(
-        session,
-        parent_hash=bytes(32),
-        sealed=bytes(106),
-        request_hash=bytes(32),
-        generation=2**32 - 1,
-        rotated_at=NOW,
-        leeway_until_at=NOW,
-        retry_until_at=NOW,
-        touchable=True,
-        network="ffff:ffff:ffff::/48",
-        agent="x" * MAX_AGENT,
-        unannounced=True,
-        warned_deadline_at=NOW,
-        warned_absolute_deadline_at=NOW,
-    )
-    assert item_bytes(to_item(become)) == largest_bytes(session)
+    assert item_bytes(to_item(replace(session, **FULL))) == largest_bytes(session)
+
+
+def test_the_evidence_of_a_reuse_fits_into_what_its_end_sets_free(
+    make_session: MakeSession,
+) -> None:
+    session = make_session(attention_at=NOW)
+    evidence = {
+        "reuse_cause": max(ReuseCause, key=len).value,
+        "behind": 2**31,
+        "since_rotation_seconds": 2**32 - 1,
+        "same_network": False,
+        "same_agent": False,
+        "key_sent": False,
+    }
+    ended = {"ended_at": NOW, "reason": Reason.REUSED, "evidence": evidence}
+    # as `SessionStore.end` does
+    ended |= dict.fromkeys(("sealed", "request_hash", "leeway_until_at", "retry_until_at"))
+    item = {**to_item(replace(session, **FULL | ended)), "ended_by": {"S": ""}}
+    assert item_bytes(item) <= largest_bytes(session)

@@ -20,6 +20,7 @@ from ratchet.errors import Fault
 from ratchet.reasons import Reason
 from ratchet.refresh import MAX_NARROWED_SCOPES
 from ratchet.request import MAX_RESOURCES
+from ratchet.sender import Sender
 from ratchet.session import Session
 from ratchet.session_item import attention_shard, to_item
 from ratchet.store import BATCH, Rotation, SessionStore
@@ -101,6 +102,7 @@ def rotation(session: Session, **changes: Any) -> Rotation:
         "leeway_seconds": 30,
         "retry_window_seconds": 86400,
         "sessions_valid_after": 0,
+        "sender": Sender("203.0.113.0/24", "okhttp"),
     }
     return Rotation(**{**defaults, **changes})
 
@@ -159,6 +161,8 @@ def test_a_rotation_moves_the_token_on_and_touches_no_index(
         retry_until_at=NOW + 86405,
         idle_deadline_at=NOW + 2000,
         expires_at=NOW + 9999,
+        network="203.0.113.0/24",
+        agent="okhttp",
     )
 
 
@@ -196,6 +200,7 @@ def test_with_rotation_off_the_token_stays_and_its_parent_is_done_with(
     assert outcome.session
     assert (outcome.session.current_hash, outcome.session.generation) == (T1, 1)
     assert outcome.session.rotated_at == NOW + 7
+    assert outcome.session.network == "203.0.113.0/24"
     assert outcome.session.parent_hash is None
     assert outcome.session.sealed is None
     assert outcome.session.request_hash is None
@@ -325,7 +330,16 @@ def test_an_end_keeps_its_reason_for_its_time_and_is_due_at_once(
         attention_at=NOW + 10,
         sealed=None,
         request_hash=None,
+        leeway_until_at=None,
+        retry_until_at=None,
     )
+
+
+def test_the_end_of_a_reuse_keeps_its_evidence(store: SessionStore, session: Session) -> None:
+    evidence = {"reuse_cause": "stale_copy", "behind": 2, "same_agent": True}
+    outcome = end(store, session, reason=Reason.REUSED, by="", evidence=evidence)
+    assert outcome.session.evidence == evidence
+    assert store.get(session.sid) == outcome.session
 
 
 def test_the_first_end_stays(store: SessionStore, session: Session) -> None:

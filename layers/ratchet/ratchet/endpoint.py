@@ -17,6 +17,7 @@ from ratchet.errors import (
 from ratchet.parts import Parts, Respond
 from ratchet.request import Request
 from ratchet.response import NO_STORE, Response
+from ratchet.sender import Sender
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -51,14 +52,19 @@ def handler(
 
     def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         started = time.perf_counter()
-        method, path = event["requestContext"]["http"]["method"], event["routeKey"].split(" ")[-1]
-        response = _answer(event, routes, ", ".join(allowed.get(path, ())), parts, pages=pages)
+        http, path = event["requestContext"]["http"], event["routeKey"].split(" ")[-1]
+        method, user_agent = http["method"], (event.get("headers") or {}).get("user-agent", "")
+        sender = Sender.of(http.get("sourceIp", ""), user_agent)
+        allow = ", ".join(allowed.get(path, ()))
+        response = _answer(event, sender, routes, allow, parts, pages=pages)
         events.request_finished(
             function,
             route=f"{method if method.isalpha() else '?'} {path}",
             request_id=event["requestContext"].get("requestId"),
             status=response.status,
             duration_ms=(time.perf_counter() - started) * 1000,
+            network=sender.network or None,
+            agent=sender.agent or None,
             **response.log,
         )
         return response.to_payload()
@@ -79,6 +85,7 @@ def _renewing_nonce(respond: Respond) -> Respond:
 
 def _answer(
     event: Mapping[str, Any],
+    sender: Sender,
     routes: Mapping[str, Respond],
     allowed: str,
     parts: Callable[[], Parts],
@@ -88,7 +95,7 @@ def _answer(
     shared: Mapping[str, str] = cors.VARY if pages else {}
     try:
         ready, now = parts(), clock()
-        request = Request.from_event(event, ready.issuer)
+        request = Request.from_event(event, ready.issuer, sender)
         if pages:
             client_id = cors.named_client_id(request)
             if client_id:

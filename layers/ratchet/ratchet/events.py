@@ -6,7 +6,8 @@ header or body can get into any of them.
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ FIELDS = frozenset(
         *("error", "error_reason", "detail", "fault", "at"),
         *("client_id", "sub", "sid", "generation", "outcome", "ended", "event_id"),
         *("application", "version"),
+        *("network", "agent", "reuse_cause", "behind", "since_rotation_seconds"),
+        *("same_network", "same_agent", "key_sent"),
     }
 )
 """All that a log line may carry besides Powertools' own level, location, timestamp and service."""
@@ -75,6 +78,22 @@ def request_finished(function: str, *, duration_ms: float, **fields: Any) -> Non
     )
 
 
+def count_ends(sessions: Iterable[Session]) -> None:
+    """The metric of ends that were published: by reason, and a reuse once more by its cause.
+
+    CloudWatch adds up no dimensions, and an alarm watches all reuses together.
+    """
+    counted: Counter[tuple[str, ...]] = Counter()
+    for session in sessions:
+        if session.ended_at is not None and session.reason is not None:
+            counted[session.reason.value,] += 1
+            if cause := session.evidence.get("reuse_cause"):
+                counted[session.reason.value, cause] += 1
+    for values, number in counted.items():
+        dimensions = dict(zip(("reason", "reuse_cause"), values, strict=False))
+        count(dimensions, {"SessionsEnded": (MetricUnit.Count, number)})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a session. The same event, published twice, has the same id."""
@@ -89,6 +108,7 @@ class Event:
         return f"{self.session.sid}.{self.type}.{self.at}"
 
     def detail(self) -> dict[str, Any]:
+        evidence = self.session.evidence if self.type == "session.reuse_detected" else {}
         return {
             "id": self.id,
             "sid": self.session.sid,
@@ -100,6 +120,7 @@ class Event:
             "idle_deadline_at": self.session.idle_deadline_at,
             "absolute_deadline_at": self.session.absolute_deadline_at,
             "ended_by": self.session.ended_by or None,
+            **evidence,
         }
 
 

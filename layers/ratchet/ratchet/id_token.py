@@ -91,6 +91,7 @@ def session_of_id_token(
         peppers=peppers,
         claims_hook=claims_hook,
         now=now,
+        sender=request.sender,
         proof=proof,
     )
 

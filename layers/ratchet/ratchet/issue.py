@@ -19,6 +19,7 @@ from ratchet.reasons import Reason
 from ratchet.refresh_token import Peppers
 from ratchet.request import Parameters
 from ratchet.response import Response
+from ratchet.sender import Sender
 from ratchet.session import MAX_SUB, Session, attention_at, idle_deadline
 from ratchet.session_item import MAX_ITEM_BYTES, largest_bytes
 from ratchet.signing import Sign, Signer
@@ -155,12 +156,14 @@ def start_session(
     peppers: Peppers,
     claims_hook: Hook | None,
     now: int,
+    sender: Sender,
     proof: Proof | None = None,
 ) -> Response:
     """A new session of this application, and its first tokens.
 
-    proof: good for this session only. Raises InvalidRequest, InvalidScope, InvalidTarget,
-    InvalidDPoPProof, UnauthorizedClient, RefusedAssertion (the proof was used before), Fault.
+    sender: of the request of whoever gets them. proof: good for this session only.
+    Raises InvalidRequest, InvalidScope, InvalidTarget, InvalidDPoPProof, UnauthorizedClient,
+    RefusedAssertion (the proof was used before), Fault.
     """
     policy = application.policy
     if not policy.refresh_tokens or "refresh_token" not in application.grant_types:
@@ -197,6 +200,8 @@ def start_session(
         amr=sign_in.amr,
         acr=sign_in.acr,
         device=sign_in.device,
+        network=sender.network,
+        agent=sender.agent,
         claims=sign_in.claims,
         jkt=session_key,
         current_hash=token.hash(),

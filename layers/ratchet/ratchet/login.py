@@ -24,6 +24,7 @@ from ratchet.reasons import Reason
 from ratchet.refresh_token import Peppers
 from ratchet.request import Parameters
 from ratchet.response import Response
+from ratchet.sender import Sender
 from ratchet.session_end import end_session
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
@@ -72,6 +73,7 @@ def login(
     *,
     proof: DPoPProof | None,
     source_ip: str,
+    sender: Sender,
     verifier: Verifier,
     attempts: Attempts,
     issuer: str,
@@ -140,6 +142,7 @@ def login(
         peppers=peppers,
         claims_hook=claims_hook,
         now=now,
+        sender=sender,
     )
     _refuse_overtaken(verifier, verified, response, application, store=store, bus=bus, now=now)
     return response

@@ -15,10 +15,11 @@
 docs/decisions.md has the reasons for the leeway, which RFC 9700 does not know.
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from ratchet import access_token, dpop, events, refresh_token
+from ratchet import access_token, dpop, events, refresh_token, reuse
 from ratchet.application import Application
 from ratchet.dpop import DPoPProof
 from ratchet.errors import (
@@ -34,6 +35,7 @@ from ratchet.policy import Policy
 from ratchet.reasons import Reason
 from ratchet.refresh_token import Peppers, RefreshToken
 from ratchet.response import Response
+from ratchet.sender import Sender
 from ratchet.session import Session, attention_at, idle_deadline
 from ratchet.session_end import end_session
 from ratchet.signing import Signer
@@ -52,6 +54,7 @@ def refresh(
     scopes: frozenset[str],
     resources: frozenset[str],
     idempotency_key: str | None,
+    sender: Sender,
     issuer: str,
     store: SessionStore,
     signer: Signer,
@@ -64,7 +67,7 @@ def refresh(
     scopes, resources: a part of the session's, or none for all of them; the session keeps what it
     has. proof: of the request, if it had one; a session that started without one takes no notice.
     Raises InvalidGrant with its reason, InvalidScope, InvalidTarget, InvalidDPoPProof,
-    UseDPoPNonce, Fault (nothing is lost: ask again).
+    UseDPoPNonce, Fault (nothing is lost: ask again). sender: is kept with the session.
     """
     everyones, era = application, application.likely_era(token.absolute_deadline_at, now)
     application = everyones.under(era.policy)
@@ -132,6 +135,7 @@ def refresh(
             sessions_valid_after=application.sessions_valid_after,
             started_since=era.since,
             started_before=era.until,
+            sender=sender,
             jkt=jkt if token.bound else None,
             proof_id=proof.id if proof and token.bound else None,
         ),
@@ -148,6 +152,7 @@ def refresh(
             scopes=scopes,
             resources=resources,
             idempotency_key=idempotency_key,
+            sender=sender,
             issuer=issuer,
             store=store,
             signer=signer,
@@ -175,7 +180,9 @@ def refresh(
                 # makes one with this nonce, whatever the clocks; only then is it reuse.
                 nonce = dpop.nonce(peppers, now, token_hash=token.hash())
                 raise UseDPoPNonce(nonce, "a replaced token", sub=session.sub, **about)
-            raise _reuse(token, session, application, store=store, bus=bus, now=now)
+            key_sent = idempotency_key is not None
+            evidence = reuse.evidence(token, session, sender, key_sent=key_sent, now=now)
+            raise _reuse(token, session, application, evidence, store=store, bus=bus, now=now)
         # After all else: a wrong scope or target must neither cost anyone a session nor hide a
         # reuse.
         if not scopes <= session.scopes:
@@ -255,6 +262,7 @@ def _reuse(
     token: RefreshToken,
     session: Session,
     application: Application,
+    evidence: Mapping[str, Any],
     *,
     store: SessionStore,
     bus: Bus,
@@ -277,12 +285,15 @@ def _reuse(
         store=store,
         bus=bus,
         now=now,
+        evidence=evidence,
     )
     if outcome.session is None:
         return InvalidGrant(Reason.SESSION_UNKNOWN, "the item is gone", **about)
     # Somebody else may have ended it in between; then that is the true reason.
     reason = outcome.session.dead_because(now) or Reason.REUSED
     detail = f"token of generation {token.generation}, session at {session.generation}"
+    if reason is Reason.REUSED:
+        about |= evidence
     return InvalidGrant(reason, detail, final=outcome.session.ended_at is not None, **about)
 
 

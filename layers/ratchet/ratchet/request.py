@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from ratchet.errors import InvalidRequest, InvalidTarget, MissingToken
+from ratchet.sender import UNKNOWN, Sender
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_PARAMETERS = 64
@@ -27,6 +28,7 @@ class Request:
 
     issuer: the identifier that answers to this request carry.
     source_ip: of whoever opened the connection to API Gateway; no header has a say in it.
+    sender: what may be logged and stored of it and of the program.
     """
 
     method: str
@@ -38,10 +40,13 @@ class Request:
     request_id: str
     issuer: str
     source_ip: str = ""
+    sender: Sender = UNKNOWN
     cookies: Sequence[str] = field(default=(), repr=False)
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any], issuer: str) -> "Request":
+    def from_event(
+        cls, event: Mapping[str, Any], issuer: str, sender: Sender = UNKNOWN
+    ) -> "Request":
         """Raises InvalidRequest for a body that is too large. No issuer: the API's own address."""
         context = event["requestContext"]
         body = event.get("body") or ""
@@ -65,6 +70,7 @@ class Request:
             # caller's to choose, unlike a Host header.
             issuer=issuer or f"https://{context['domainName']}",
             source_ip=context["http"].get("sourceIp", ""),
+            sender=sender,
             cookies=event.get("cookies") or (),
         )
 

@@ -7,7 +7,8 @@
 So an event is delivered at least once, and an EventBridge outage fails no request.
 """
 
-from aws_lambda_powertools.metrics import MetricUnit
+from collections.abc import Mapping
+from typing import Any
 
 from ratchet import events
 from ratchet.errors import Fault
@@ -31,6 +32,7 @@ def end_session(
     token_hash: bytes | None = None,
     idle_deadline_at: int | None = None,
     sessions_valid_after: int = 0,
+    evidence: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Ends a session and tells. done False: it was over already, or is not as expected.
 
@@ -50,6 +52,7 @@ def end_session(
         client_id=client_id,
         token_hash=token_hash,
         idle_deadline_at=idle_deadline_at,
+        evidence=evidence,
     )
     session = outcome.session
     if session is None or (client_id is not None and session.client_id != client_id):
@@ -82,9 +85,7 @@ def publish_end(session: Session, *, store: SessionStore, bus: Bus) -> bool:
     ending = events.ending(session)
     try:
         bus.publish(ending)
-        if session.reason is not None:
-            metric = {"SessionsEnded": (MetricUnit.Count, 1.0)}
-            events.count({"reason": session.reason.value}, metric)
+        events.count_ends([session])
         store.settle(session)
     except Fault as fault:
         events.log(

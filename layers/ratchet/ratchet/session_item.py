@@ -62,8 +62,8 @@ def to_item(session: Session) -> Item:
         "device": session.device,
         "network": session.network,
         "agent": session.agent,
-        "claims": _json(session.claims),
-        "evidence": _json(session.evidence),
+        "claims": json_text(session.claims),
+        "evidence": json_text(session.evidence),
         "ended_by": session.ended_by,
         "reason": session.reason.value if session.reason else "",
     }
@@ -158,7 +158,8 @@ def _from_item(item: Mapping[str, Any]) -> Session:
     )
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def json_text(value: Mapping[str, Any]) -> str:
+    """Claims and evidence as the table has them, "" for none."""
     return json.dumps(value, separators=(",", ":")) if value else ""
 
 

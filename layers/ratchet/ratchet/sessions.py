@@ -184,7 +184,8 @@ def view(
     """A session as JSON: instants in epoch seconds, no hash, nothing sealed.
 
     A subject sees to the hour when it was refreshed. To the second it would tell a thief, who holds
-    an access token and a copy of the refresh token, when to present the copy inside the leeway.
+    an access token and a copy of the refresh token, when to present the copy inside the leeway. The
+    evidence of a reuse is for operators only: whoever presented the token is to learn nothing.
     """
     application = applications.get(session.client_id, now)
     valid_after = application.sessions_valid_after if application else 0
@@ -195,6 +196,8 @@ def view(
         "sub": session.sub,
         "scope": session.scope,
         "device": session.device,
+        "network": session.network,
+        "agent": session.agent,
         "current": session.sid == caller.sid,
         "status": "active" if reason is None else "ended",
         "started_at": session.started_at,
@@ -216,6 +219,8 @@ def view(
             "ended_at": session.ended_at or over_since,
             "ended_by": session.ended_by or None,
         }
+    if caller.sub is None and session.evidence:
+        body["evidence"] = session.evidence
     return body
 
 

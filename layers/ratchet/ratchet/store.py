@@ -12,7 +12,7 @@ A rotation, with two callers (A, B) who present the same token t0 at the same ti
 There is no moment between reading and writing, so there is nothing to lock.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
+from ratchet.sender import UNKNOWN, Sender
 from ratchet.session import Session
-from ratchet.session_item import Item, attention_shard, from_item, jkt_bytes, seconds, to_item
+from ratchet.session_item import (
+    Item,
+    attention_shard,
+    from_item,
+    jkt_bytes,
+    json_text,
+    seconds,
+    to_item,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -52,6 +61,7 @@ class Rotation:
     because they are its application's. Instants in epoch seconds.
     started_since, started_before: when a session must have started to keep the policy of all this.
     jkt: of the key that was proven, for a session that is bound to one; proof_id: of that proof.
+    sender: of the request.
     """
 
     sid: str
@@ -71,6 +81,7 @@ class Rotation:
     sessions_valid_after: int
     started_since: int = 0
     started_before: int | None = None
+    sender: Sender = UNKNOWN
     jkt: str | None = None
     proof_id: bytes | None = None
 
@@ -125,6 +136,7 @@ class SessionStore:
             "started_at >= :valid_after",
         ]
         sets = ["idle_deadline_at = :idle", "expires_at = :expires", "rotated_at = :now"]
+        sets += ["network = :network", "#agent = :agent"]
         removes = []
         values: Item = {
             ":presented": {"B": rotation.presented_hash},
@@ -133,6 +145,8 @@ class SessionStore:
             ":valid_after": seconds(max(rotation.sessions_valid_after, rotation.started_since)),
             ":idle": seconds(rotation.idle_deadline_at),
             ":expires": seconds(rotation.expires_at),
+            ":network": {"S": rotation.sender.network},
+            ":agent": {"S": rotation.sender.agent},
         }
         if rotation.started_before is not None:
             conditions.append("started_at < :before")
@@ -194,6 +208,7 @@ class SessionStore:
         client_id: str | None = None,
         token_hash: bytes | None = None,
         idle_deadline_at: int | None = None,
+        evidence: Mapping[str, Any] | None = None,
     ) -> Outcome:
         """Ends a live session, for good. It stays due until `settle` says that it was published.
 
@@ -201,7 +216,7 @@ class SessionStore:
         client_id: only if it belongs to this application. token_hash: only if that is its current
         token or the direct parent.
         idle_deadline_at: only if it was not refreshed since it was seen with this deadline; without
-        it, only if it has not expired.
+        it, only if it has not expired. evidence: of a reuse (`reuse.evidence`).
         """
         conditions = ["attribute_exists(sid)", "attribute_not_exists(ended_at)"]
         values: Item = {
@@ -226,7 +241,12 @@ class SessionStore:
             conditions += ["idle_deadline_at > :now", "absolute_deadline_at > :now"]
         sets = ["ended_at = :ended", "reason = :reason", "ended_by = :by", "expires_at = :expires"]
         sets += ["attention_at = :now", "attention_shard = :shard"]
-        return self._update(sid, conditions, sets, ["sealed", "request_hash"], values)
+        # The rights of the last parent end with it, which makes room for the evidence.
+        removes = ["sealed", "request_hash", "leeway_until_at", "retry_until_at"]
+        if evidence:
+            sets.append("evidence = :evidence")
+            values[":evidence"] = {"S": json_text(evidence)}
+        return self._update(sid, conditions, sets, removes, values)
 
     def settle(self, session: Session) -> Outcome:
         """The end of this session has been published: nothing is left to do for it."""
@@ -406,6 +426,10 @@ class SessionStore:
         expression = "SET " + ", ".join(sets) if sets else ""
         if removes:
             expression += " REMOVE " + ", ".join(removes)
+        # AGENT is one of DynamoDB's reserved words.
+        names: Any = (
+            {"ExpressionAttributeNames": {"#agent": "agent"}} if "#agent" in expression else {}
+        )
         return self._conditional(
             self._client.update_item,
             Key=_key(sid),
@@ -413,6 +437,7 @@ class SessionStore:
             ConditionExpression=" AND ".join(conditions),
             ExpressionAttributeValues=values,
             ReturnValues="ALL_NEW",
+            **names,
         )
 
     def _conditional(self, operation: Callable[..., Any], **arguments: Any) -> Outcome:

@@ -11,8 +11,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from ratchet import events
 from ratchet.errors import Fault
 from ratchet.events import Bus, EntriesRefused, Event
@@ -105,7 +103,7 @@ def carry_out(
         if step.session.sid in untold:
             leave(step, untold[step.session.sid], step.left)
     told = [step for step in open_steps if step.session.sid not in untold]
-    _count_ends(told)
+    events.count_ends(step.session for step in told)
 
     for step, filed in each(lambda step: step.file(step.session), told):
         if isinstance(filed, Fault):
@@ -118,14 +116,6 @@ def carry_out(
                 _tell(step.what, step.session)
     del counted[""]
     return Done(counted, in_time=not late)
-
-
-def _count_ends(steps: Iterable[Step]) -> None:
-    """One metric for each end that was published, as `session_end` has it for a single one."""
-    ended = (step.session for step in steps if step.session.ended_at is not None)
-    reasons = Counter(session.reason.value for session in ended if session.reason is not None)
-    for reason, number in reasons.items():
-        events.count({"reason": reason}, {"SessionsEnded": (MetricUnit.Count, number)})
 
 
 def _log_left(step: Step, fault: Fault) -> None:

@@ -97,6 +97,7 @@ def _rotate(
             scopes=form.scopes(),
             resources=form.resources(),
             idempotency_key=request.idempotency_key(),
+            sender=request.sender,
             issuer=request.issuer,
             store=parts.store,
             signer=parts.signer,
