@@ -2,20 +2,22 @@
 
 from typing import Any
 
-from ratchet import endpoint, wiring
+from ratchet import endpoint, key_age, wiring
 from ratchet.sweep import sweep
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """event: `{"dry_run": true}` asks what would be done."""
-    parts = wiring.parts()
+    parts, now = wiring.parts(), endpoint.clock()
     dry_run = bool(event.get("dry_run"))
+    if not dry_run:
+        key_age.report(wiring.key_secrets(), now)
     report = sweep(
         applications=parts.applications,
         store=parts.store,
         positions=parts.sweep_positions,
         bus=parts.bus,
-        now=endpoint.clock(),
+        now=now,
         remaining_ms=context.get_remaining_time_in_millis,
         dry_run=dry_run,
     )

@@ -124,7 +124,7 @@ def kms_away(fleet: Fleet) -> Iterator[None]:
 
 
 def test_with_kms_away_nothing_is_written_and_the_retry_succeeds(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet = Fleet(service, monkeypatch, **backend("kms"))
     fleet.rotate()
@@ -140,6 +140,7 @@ def test_with_kms_away_nothing_is_written_and_the_retry_succeeds(
     assert answer.log["fault"] == "kms: EndpointConnectionError"
     assert service.item(first["sid"]) == before
     assert started.status == 503
+    assert capsys.readouterr().out.count('"SigningFaults":[1.0]') == 2
     # longer than the idle time would be a sign-out by its own right; ten minutes are none
     service.now += 600
     assert service.refresh(first["refresh_token"], "demo-sensitive").status == 200

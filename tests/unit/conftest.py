@@ -31,6 +31,12 @@ def no_sockets() -> Iterator[None]:
     enable_socket()
 
 
+@pytest.fixture(autouse=True)
+def _namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """template.yaml sets it for every function: no metric can be written without."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Ratchet/ratchet")
+
+
 @dataclass(frozen=True)
 class FixedPeppers:
     """`refresh_token.Peppers` without a secret behind it: these ids and no other."""

@@ -31,7 +31,7 @@ LAYERS = [
     {"custom_claims", "hook", "outbound", "provider_keys", "single_use", "users", "attempts"},
     {"client_assertion", "claims_hook", "dpop"},
     {"seen_proofs", "cors", "refresh_cookie"},
-    {"secret_cache", "session_end", "client_authentication", "token_response"},
+    {"secret_cache", "key_age", "session_end", "client_authentication", "token_response"},
     {"signing", "proof"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery", "rotate_keys"},
     {"live_sessions", "registration"},
@@ -109,7 +109,7 @@ def test_arrows_only_go_down(module: str) -> None:
 def test_only_the_adapters_know_the_sdk() -> None:
     known = {module for module, tree in MODULES.items() if roots(tree) & AWS}
     adapters = {"store", "single_use", "applications", "secret_cache", "events", "hook", "kms_keys"}
-    adapters |= {"users", "attempts", "sweep_positions"}
+    adapters |= {"users", "attempts", "sweep_positions", "key_age"}
     assert known == adapters | {"wiring"}
 
 

@@ -171,3 +171,18 @@ def test_a_secret_without_a_text_is_a_fault() -> None:
 
     with pytest.raises(Fault, match="empty"):
         cached(Binary("")).get(NOW)
+
+
+def test_every_look_that_fails_is_counted_whether_or_not_an_older_secret_is_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = Client("one")
+    secret = cached(client)
+    secret.get(NOW)
+    assert "SigningFaults" not in capsys.readouterr().out
+    client.answer = THROTTLED
+    assert secret.get(NOW + 300) == "one"
+    assert capsys.readouterr().out.count('"SigningFaults":[1.0]') == 1
+    with pytest.raises(Fault):
+        cached(client).get(NOW)
+    assert capsys.readouterr().out.count('"SigningFaults":[1.0]') == 1

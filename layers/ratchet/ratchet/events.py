@@ -52,11 +52,21 @@ def log(message: str, *, level: str = "INFO", **fields: Any) -> None:
     getattr(logger, level.lower())(message, extra=allowed)
 
 
-def count(dimensions: Mapping[str, str], metrics: Mapping[str, tuple[MetricUnit, float]]) -> None:
-    """One embedded-metric line: name -> (unit, value), all under the same dimensions."""
+def count(
+    dimensions: Mapping[str, str],
+    metrics: Mapping[str, tuple[MetricUnit, float]],
+    *,
+    also: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """One embedded-metric line: name -> (unit, value), all under the same dimensions.
+
+    also: other dimensions to count the same under; CloudWatch adds nothing up by itself.
+    """
     emitter = EphemeralMetrics()
     for name, text in dimensions.items():
         emitter.add_dimension(name, text)
+    for others in also:
+        emitter.add_dimensions(**others)
     for name, (unit, value) in metrics.items():
         emitter.add_metric(name, unit, value)
     emitter.flush_metrics()
@@ -71,10 +81,8 @@ def request_finished(function: str, *, duration_ms: float, **fields: Any) -> Non
     log(function, level=level, duration_ms=round(duration_ms, 3), **fields)
     count(
         {"function": function, "result": result},
-        {
-            "Requests": (MetricUnit.Count, 1),
-            "Duration": (MetricUnit.Milliseconds, duration_ms),
-        },
+        {"Requests": (MetricUnit.Count, 1)},
+        also=[{"result": result}, {"status": str(status)}],
     )
 
 

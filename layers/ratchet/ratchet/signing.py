@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jwt
+from aws_lambda_powertools.metrics import MetricUnit
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from jwt.algorithms import ECAlgorithm
 from jwt.utils import base64url_encode, der_to_raw_signature
 
+from ratchet import events
 from ratchet.access_token import TYPE
+from ratchet.errors import Fault
 from ratchet.keys import PepperSet, SigningKey, SigningKeys
 from ratchet.kms_keys import KmsKeys
 from ratchet.secret_cache import CachedSecret
@@ -82,7 +85,11 @@ class _InKms:
             base64url_encode(json.dumps(part, separators=(",", ":")).encode())
             for part in (header, claims)
         )
-        signature = self.kms.sign(self.kms_key, self.key.algorithm, message)
+        try:
+            signature = self.kms.sign(self.kms_key, self.key.algorithm, message)
+        except Fault:
+            events.count({}, {"SigningFaults": (MetricUnit.Count, 1)})
+            raise
         return b".".join((message, base64url_encode(signature))).decode()
 
 

@@ -30,6 +30,7 @@ from ratchet.users import Users
 
 if TYPE_CHECKING:
     from ratchet.rotate_keys import Rotation
+    from ratchet.secret_versions import SecretVersions
     from ratchet.verifier import Verifier
 
 # Three tries of at most 2 seconds each end before a function's 10 do.
@@ -132,9 +133,8 @@ def rotation(settings: Settings, secret_id: str) -> "Rotation":
     """How the secret with this id or ARN is rotated. Raises Fault when it is not of this stack."""
     # Only one function needs it, and not the one that is asked most.
     from ratchet import rotate_keys
-    from ratchet.secret_versions import SecretVersions
 
-    versions = SecretVersions(lambda: _lazily("secretsmanager"), secret_id)
+    versions = _versions(secret_id)
     if secret_id == settings.pepper_secret:
         return rotate_keys.pepper_rotation(versions)
     if secret_id != settings.signing_keys_secret:
@@ -146,6 +146,21 @@ def rotation(settings: Settings, secret_id: str) -> "Rotation":
         algorithm=settings.signing_algorithm,
         rsa_bits=settings.signing_rsa_bits,
     )
+
+
+def key_secrets() -> "dict[str, SecretVersions]":
+    """The secrets whose age the sweep reports, by the names of its metrics."""
+    known = settings()
+    return {
+        "SigningKey": _versions(known.signing_keys_secret),
+        "Pepper": _versions(known.pepper_secret),
+    }
+
+
+def _versions(secret_id: str) -> "SecretVersions":
+    from ratchet.secret_versions import SecretVersions
+
+    return SecretVersions(lambda: _lazily("secretsmanager"), secret_id)
 
 
 _clients: dict[tuple[str, Config], Any] = {}

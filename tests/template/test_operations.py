@@ -1,0 +1,148 @@
+"""Alarms, dashboard, saved queries and docs/operations.md speak of the same things."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.events import FIELDS
+from ratchet_cli import template
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+TEMPLATE = template.load(ROOT / "template.yaml")
+# What CloudWatch and Powertools put into a line besides our own fields.
+GIVEN = {"@timestamp", "message", "level"}
+# The language of Logs Insights, as far as the queries speak it.
+COMMANDS = {"filter", "fields", "sort", "limit", "stats", "by", "as", "and", "asc", "desc"}
+FUNCTIONS = {"ispresent", "count", "count_distinct", "latest", "coalesce", "min", "max"}
+# What AWS itself counts, with the dimensions it counts it under.
+AWS = {
+    ("AWS/Lambda", "Errors"): {"FunctionName"},
+    ("AWS/Lambda", "Throttles"): {"FunctionName"},
+    ("AWS/Lambda", "Duration"): {"FunctionName"},
+    ("AWS/ApiGateway", "5xx"): {"ApiId"},
+    ("AWS/ApiGateway", "Count"): {"ApiId"},
+    ("AWS/ApiGateway", "Latency"): {"ApiId"},
+    ("AWS/DynamoDB", "ThrottledRequests"): {"TableName", "Operation"},
+    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {"QueueName"},
+}
+
+
+def of_type(name: str) -> dict[str, dict[str, Any]]:
+    return {
+        logical: resource["Properties"]
+        for logical, resource in TEMPLATE["Resources"].items()
+        if resource["Type"] == name
+    }
+
+
+ALARMS = of_type("AWS::CloudWatch::Alarm")
+QUERIES = {
+    properties["Name"]["Fn::Sub"].removeprefix("${AWS::StackName}/"): properties["QueryString"]
+    for properties in of_type("AWS::Logs::QueryDefinition").values()
+}
+
+
+def metrics(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metrics that an alarm looks at."""
+    asked = alarm.get("Metrics", [{"MetricStat": {"Metric": alarm}}])
+    return [each["MetricStat"]["Metric"] for each in asked if "MetricStat" in each]
+
+
+def slugs() -> set[str]:
+    """The page's sections as a link names them."""
+    titles = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+    return {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_says_what_to_do_and_where_to_read_on(name: str) -> None:
+    text = ALARMS[name]["AlarmDescription"]
+    section = re.search(r" See docs/operations\.md#([\w-]+)\.$", text)
+    assert section
+    assert section[1] in slugs()
+    assert re.search(r"\b(Run|Look|run|look|Put|set it back|enable it|restore|Raise)\b", text)
+    assert len(text) <= 1024
+    for query in re.findall(r'query "([^"]+)"', text):
+        assert query in QUERIES
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_tells_the_topic_if_there_is_one(name: str) -> None:
+    topic = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
+    assert ALARMS[name]["AlarmActions"] == topic
+    assert ALARMS[name].get("OKActions", topic) == topic
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_names_metrics_and_dimensions_that_exist(name: str) -> None:
+    """AWS's own; tests/functional/test_metrics.py has ours."""
+    watched = metrics(ALARMS[name])
+    assert 0 < len(watched) <= 10
+    for metric in watched:
+        if metric["Namespace"] != {"Fn::Sub": "Ratchet/${AWS::StackName}"}:
+            dimensions = {each["Name"] for each in metric["Dimensions"]}
+            assert dimensions == AWS[metric["Namespace"], metric["MetricName"]]
+    sums = [
+        each["Expression"]
+        for each in ALARMS[name].get("Metrics", ())
+        if str(each.get("Expression")).startswith("SUM(")
+    ]
+    for expression in sums:
+        # Else a metric would be paid for and not looked at.
+        ids = [each["Id"] for each in ALARMS[name]["Metrics"] if "MetricStat" in each]
+        assert expression == f"SUM([{', '.join(ids)}])"
+
+
+@pytest.mark.parametrize("metric", ["Errors", "Throttles"])
+def test_no_function_fails_unwatched(metric: str) -> None:
+    watched = [
+        each["Dimensions"][0]["Value"]["Ref"]
+        for alarm in ALARMS.values()
+        for each in metrics(alarm)
+        if each["MetricName"] == metric
+    ]
+    functions = set(of_type("AWS::Serverless::Function"))
+    # A sweep that is refused while another one runs is meant to be, and a rotation is repeated.
+    quiet = {"SweepFunction", "RotateKeysFunction"} if metric == "Throttles" else set()
+    assert sorted(watched) == sorted(functions - quiet)
+
+
+def test_the_dashboard_is_json_and_shows_metrics_that_exist() -> None:
+    (dashboard,) = of_type("AWS::CloudWatch::Dashboard").values()
+    text = dashboard["DashboardBody"]["Fn::Sub"]
+    for widget in json.loads(re.sub(r"\$\{[\w:]+\}", "x", text))["widgets"]:
+        assert widget["properties"]["title"]
+        shown = widget["properties"]["metrics"]
+        for namespace, *rest in shown:
+            if str(namespace).startswith("AWS/"):
+                assert set(rest[1::2]) == AWS[namespace, rest[0]]
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_saved_query_asks_for_fields_that_log_lines_have(name: str) -> None:
+    text = re.sub(r'"[^"]*"', "", QUERIES[name])
+    words = re.findall(r"@?[a-z_]\w*", text)
+    named = set(re.findall(r"\bas (\w+)", text))
+    assert set(words) - COMMANDS - FUNCTIONS - named <= FIELDS | GIVEN
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_the_page_says_when_to_run_a_saved_query(name: str) -> None:
+    assert f'"{name}"' in PAGE
+
+
+def test_the_page_names_alarms_sections_and_queries_that_exist() -> None:
+    assert set(re.findall(r"`(\w+Alarm)`", PAGE)) == set(ALARMS)
+    assert set(re.findall(r"\]\(#([\w-]+)\)", PAGE)) <= slugs()
+    assert set(re.findall(r'query "([^"]+)"', PAGE)) <= set(QUERIES)
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    for link in re.findall(r"\]\((\w[\w./-]*)", PAGE):
+        assert (ROOT / "docs" / link).is_file(), link
