@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 DEVELOPMENT = ROOT / "requirements" / "dev.txt"
 LAYER = ROOT / "layers" / "ratchet" / "requirements.txt"
-OUR_OWN = {"ratchet", "ratchet-cli"}
+OUR_OWN = {"ratchet", "ratchet-cli", "ratchet-verify"}
 # Where the layer runs.
 LAMBDA = {
     "implementation_name": "cpython",
@@ -63,7 +63,7 @@ def needed_by_the_layer() -> set[str]:
     return needed
 
 
-@pytest.mark.parametrize("folder", ["layers/ratchet", "cli"])
+@pytest.mark.parametrize("folder", ["layers/ratchet", "layers/ratchet_verify", "cli"])
 def test_every_declared_dependency_is_pinned_inside_its_range(folder: str) -> None:
     pinned = pins(DEVELOPMENT)
     for requirement in declared(folder):
