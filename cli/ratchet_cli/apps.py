@@ -230,7 +230,7 @@ def delete_command(target: Target, client_id: str, force: bool, as_json: bool) -
         ended = 0
         if force:
             ended = live_sessions.end_all(
-                client_id, by="", store=parts.store, bus=parts.bus, now=now
+                client_id, by="ratchet apps delete", store=parts.store, bus=parts.bus, now=now
             )
         elif off.before is not None:
             # Those of one that is disabled already count too: enabled again, they would live.

@@ -10,8 +10,8 @@ from typing import TextIO
 class Lines(io.TextIOBase):
     """Passes on whole lines: `print` writes its text and its line end separately."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, *files: TextIO) -> None:
+        self._files = files
         self._lock = threading.Lock()
         self._thread = threading.local()
 
@@ -21,6 +21,7 @@ class Lines(io.TextIOBase):
         lines, end, self._thread.pending = pending.rpartition("\n")
         if end:
             with self._lock:
-                self._file.write(lines + end)
-                self._file.flush()
+                for file in self._files:
+                    file.write(lines + end)
+                    file.flush()
         return len(text)

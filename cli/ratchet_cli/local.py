@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from ratchet_cli import aws, gateway, lambda_function, running, schedule, template
 from ratchet_cli.banner import banner
@@ -36,8 +36,8 @@ def serve(
     """Serve the template on 127.0.0.1 until Ctrl-C or SIGTERM, then leave no process behind.
 
     Port 0 stands for any free one. With `keep` the state stays in `.ratchet/state` beside the
-    template, for the next start with `keep`. `verbose` shows the functions' log lines here instead
-    of writing them to `.ratchet/functions.log`. `issuer` defaults to the address, `parameters` of
+    template, for the next start with `keep`. `verbose` shows the functions' log lines here, besides
+    writing them to `.ratchet/functions.log`. `issuer` defaults to the address, `parameters` of
     the template to its defaults; a value that is a Python file stands for the ARN of a Lambda
     function that runs it.
     Raises PortTakenError, AlreadyRunningError, and the errors of the parts before anything is
@@ -75,11 +75,12 @@ def _serve(
         for name, value in parameters.items()
     }
     environment |= provision(parsed, issuer=issuer or url, parameters=values)
+    log = folder / "functions.log"
+    environment["RATCHET_LOG_GROUP"] = f"file:{log}"
     os.environ.update(environment)
 
     terminal = sys.stdout
-    if not verbose:
-        stack.enter_context(_logging_to(folder / "functions.log", keep=keep))
+    stack.enter_context(_logging_to(log, keep=keep, shown=terminal if verbose else None))
     seed(environment)
     functions = Functions(root, template.functions(parsed))
     stack.enter_context(gateway.serving(listener, routes, functions.invoke))
@@ -99,8 +100,8 @@ def _serve(
     )
     print(banner(url), file=terminal)
     if not verbose:
-        log = os.path.relpath(folder / "functions.log")
-        print(f"The functions write their log lines to {log}; grep it for a sid.", file=terminal)
+        shown = os.path.relpath(log)
+        print(f"The functions write their log lines to {shown}.", file=terminal)
     terminal.flush()
 
 
@@ -137,9 +138,12 @@ def _listen(port: int) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path, *, keep: bool) -> Iterator[None]:
+def _logging_to(path: Path, *, keep: bool, shown: TextIO | None) -> Iterator[None]:
     # The log explains the sessions, so it is kept and dropped with them.
-    with path.open("a" if keep else "w", encoding="utf-8") as file:
-        stream = Lines(file)
+    if not keep:
+        path.unlink(missing_ok=True)
+    # Other commands add their lines.
+    with path.open("a", encoding="utf-8") as file:
+        stream = Lines(file, *[shown] if shown else [])
         with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
             yield

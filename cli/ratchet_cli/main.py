@@ -13,8 +13,10 @@ import click
 from ratchet_cli import aws, local, running, schedule, template
 from ratchet_cli.apps import apps_group
 from ratchet_cli.emulator import EmulatorError
+from ratchet_cli.explain import explain_command
 from ratchet_cli.functions import Functions, HandlerError
 from ratchet_cli.keys import keys_group
+from ratchet_cli.lines import Lines
 from ratchet_cli.provision import ProvisionError
 from ratchet_cli.target import running_here
 from ratchet_cli.template import TemplateError
@@ -36,7 +38,7 @@ def cli() -> None:
     help="Port on 127.0.0.1; 0 takes any free one.",
 )
 @click.option("--keep", is_flag=True, help="Keep the state in .ratchet/ for the next start.")
-@click.option("--verbose", is_flag=True, help="Show the functions' log lines here.")
+@click.option("--verbose", is_flag=True, help="Show the functions' log lines here, too.")
 @click.option("--issuer", help="Issuer of the tokens, where a tunnel or TLS proxy stands in front.")
 @click.option(
     "--parameter",
@@ -113,8 +115,13 @@ def sweep() -> None:
         if Path(function.code_uri).name == "sweep"
     }
     aws.enter(found.environment)
-    # The result is what standard output is for; the function's own log lines go beside it.
-    with contextlib.redirect_stdout(sys.stderr):
+    log = Path(found.environment["RATCHET_LOG_GROUP"].removeprefix("file:"))
+    # The result is what standard output is for; the function's own log lines go beside it, and to
+    # those of the other functions.
+    with (
+        log.open("a", encoding="utf-8") as file,
+        contextlib.redirect_stdout(Lines(sys.stderr, file)),
+    ):
         functions = Functions(path.parent, named)
         results = [
             functions.invoke(item.function, schedule.event(item))
@@ -126,5 +133,6 @@ def sweep() -> None:
 
 
 cli.add_command(apps_group)
+cli.add_command(explain_command)
 cli.add_command(keys_group)
 cli.add_command(users_group)

@@ -148,6 +148,7 @@ def stack_template(template: Template) -> Template:
     It has one output for every environment variable of the functions, so that CloudFormation
     itself resolves what they refer to; the output's description is the variable's name. Raises
     TemplateError if two functions want different values of a variable: they share one process.
+    What is not emulated has its logical id for a name.
     """
     derived = {key: template[key] for key in _PASSED_ON if key in template}
     return {
@@ -160,7 +161,7 @@ def stack_template(template: Template) -> Template:
         },
         "Outputs": {
             # An output's name is alphanumeric, a variable's is not.
-            f"Variable{number}": {"Description": variable, "Value": value}
+            f"Variable{number}": {"Description": variable, "Value": _named(template, value)}
             for number, (variable, value) in enumerate(_environment(template).items())
         },
     }
@@ -173,6 +174,12 @@ def _environment(template: Template) -> dict[str, Any]:
             if merged.setdefault(variable, value) != value:
                 raise TemplateError(f"{name}: {variable} has another value elsewhere")
     return merged
+
+
+def _named(template: Template, value: Any) -> Any:
+    name = value.get("Ref") if isinstance(value, dict) else None
+    resource = template["Resources"].get(name, {})
+    return name if resource.get("Type", "").startswith(_NOT_EMULATED) else value
 
 
 def _variables(properties: Template) -> dict[str, Any]:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from ratchet.sign_out import SignedOut
     from ratchet.users import User
 
+# What an ended session says of who ended it: these write no line to the functions' log.
+_COMMANDS = {
+    "user_disabled": "ratchet users disable",
+    "password_changed": "ratchet users set-password",
+}
 INDEX_SECONDS = 2.0
 """How long a new session may be missing in the list of its subject."""
 
@@ -213,6 +218,7 @@ def _end_sessions(user: User, reason: Reason, parts: Parts) -> SignedOut:
         done = sign_out(
             user.sub,
             reason=reason,
+            by=_COMMANDS[reason.value],
             applications=parts.applications,
             store=parts.store,
             bus=parts.bus,

@@ -21,11 +21,14 @@ def list_sessions(request: Request, parts: Parts, now: int) -> Response:
 
 
 def show(request: Request, parts: Parts, now: int) -> Response:
+    query, caller = request.query_parameters(), authorize(request, parts, now)
     return sessions.show(
         request.path_parameters["sid"],
-        authorize(request, parts, now),
+        caller,
+        timeline=query.text("timeline"),
         applications=parts.applications,
         store=parts.store,
+        session_log=parts.session_log,
         now=now,
     )
 

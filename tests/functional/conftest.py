@@ -42,8 +42,10 @@ Form = str | list[str]
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """The environment of the functions, on one engine for the whole run (RATCHET_TEST_ENDPOINT)."""
-    with engines.engine(tmp_path_factory.mktemp("emulator"), issuer=ISSUER) as environment:
-        yield environment
+    folder = tmp_path_factory.mktemp("emulator")
+    with engines.engine(folder, issuer=ISSUER) as environment:
+        # where `ratchet local` has it, too: a file beside the emulator's
+        yield {**environment, "RATCHET_LOG_GROUP": f"file:{folder / 'functions.log'}"}
 
 
 @pytest.fixture(scope="session")
@@ -330,12 +332,25 @@ def service(
         service.published += [{"type": event.type, **event.detail()} for event in happened]
 
     object.__setattr__(parts.bus, "publish", publish_and_note)
-    handler = logging.StreamHandler(service.log)
-    handler.setFormatter(events.logger.registered_formatter)
+    file = engine["RATCHET_LOG_GROUP"].removeprefix("file:")
+    handlers: list[logging.Handler] = [
+        logging.StreamHandler(service.log),
+        logging.FileHandler(file, mode="w"),
+    ]
+
+    def at_its_time(record: logging.LogRecord) -> bool:
+        record.created = service.now
+        return True
+
     logger = logging.getLogger(events.logger.service)
-    logger.addHandler(handler)
+    for handler in handlers:
+        handler.setFormatter(events.logger.registered_formatter)
+        handler.addFilter(at_its_time)
+        logger.addHandler(handler)
     yield service
-    logger.removeHandler(handler)
+    for handler in handlers:
+        logger.removeHandler(handler)
+        handler.close()
     service.restore()
     service.forget_attempts()
     for sid in {item["sid"]["S"] for item in _all(service)}:

@@ -73,7 +73,14 @@ class Roles:
             for table in arguments["RequestItems"]:
                 yield "dynamodb:BatchGetItem", self._logical(table)
         else:
-            named = arguments.get("TableName") or arguments.get("SecretId") or ""
+            named = next(
+                (
+                    arguments[name]
+                    for name in ("TableName", "SecretId", "logGroupName")
+                    if name in arguments
+                ),
+                "",
+            )
             resource = self._logical(named)
             if "IndexName" in arguments:
                 resource = f"${{{resource}.Arn}}/index/{arguments['IndexName']}"

@@ -332,6 +332,7 @@ def signed_out(service: Service, reason: Reason) -> SignedOut:
     return sign_out(
         "kim",
         reason=reason,
+        by="ratchet users",
         applications=parts.applications,
         store=parts.store,
         bus=parts.bus,
@@ -349,7 +350,11 @@ def test_all_sessions_of_the_user_end_with_the_true_reason_and_nobody_elses(
     assert end_all(service, reason) == 2
     for session in own:
         stored = service.session(session["sid"])
-        assert (stored.reason, stored.ended_by, stored.ended_at) == (reason, "", service.now)
+        assert (stored.reason, stored.ended_by, stored.ended_at) == (
+            reason,
+            "ratchet users",
+            service.now,
+        )
         client_id = stored.client_id
         answer = service.refresh(session["refresh_token"], client_id)
         assert (answer.status, answer["error_reason"]) == (400, reason.value)

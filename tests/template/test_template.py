@@ -101,3 +101,5 @@ def test_a_function_outlasts_what_it_waits_for() -> None:
     tries = 3 * call
     assert 3 * outbound.OVERALL_SECONDS + hook + tries < timeouts["IssueFunction"] < 30
     assert verifier + hook + 2 * tries < timeouts["LoginFunction"] < 30
+    log = wiring.LOG_CONFIG.connect_timeout + wiring.LOG_CONFIG.read_timeout  # type: ignore[attr-defined] # it has them
+    assert 3 * tries + wiring.LOG_SECONDS + log < timeouts["SessionsFunction"] < 30

@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "RATCHET_SIGNING_ALGORITHM": "RS256",
     "RATCHET_SIGNING_RSA_BITS": "2048",
     "RATCHET_STACK": "ratchet",
+    "RATCHET_LOG_GROUP": "log-group",
 }
 
 
@@ -133,5 +134,6 @@ def test_all_problems_are_reported_at_once() -> None:
         "RATCHET_SIGNING_ALGORITHM is missing",
         "RATCHET_SIGNING_RSA_BITS is missing",
         "RATCHET_STACK is missing",
+        "RATCHET_LOG_GROUP is missing",
         "RATCHET_ISSUER has a trailing slash, a query or a fragment",
     ]

@@ -21,6 +21,7 @@ from ratchet.sweep_positions import SweepPositions
 from ratchet.users import Users
 
 if TYPE_CHECKING:
+    from ratchet.session_log import SessionLog
     from ratchet.verifier import Verifier
 
 
@@ -30,6 +31,7 @@ class Parts:
 
     claims_hook: a function of the deployment's own that adds claims, None where there is none.
     verifier: who checks passwords; made when it is asked for, because it loads argon2.
+    session_log: made when it is asked for, because only operators ask for it.
     """
 
     issuer: str
@@ -47,6 +49,7 @@ class Parts:
     attempts: Attempts
     sweep_positions: SweepPositions
     verifier: Callable[[], "Verifier"]
+    session_log: Callable[[], "SessionLog"]
 
 
 Respond = Callable[[Request, Parts, int], Response]

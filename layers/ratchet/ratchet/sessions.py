@@ -1,14 +1,15 @@
 """Looking at sessions and ending them: a subject its own, an application's backend any."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ratchet import access_token
+from ratchet import access_token, events
 from ratchet.applications import Applications
 from ratchet.dpop import DPoPProof
 from ratchet.errors import (
+    Fault,
     InsufficientScope,
     InvalidDPoPProof,
     InvalidRequest,
@@ -17,6 +18,7 @@ from ratchet.errors import (
     SessionNotFound,
 )
 from ratchet.events import Bus
+from ratchet.explain import explain, plain
 from ratchet.policy import DAY, HOUR
 from ratchet.reasons import Reason
 from ratchet.response import Response
@@ -26,6 +28,10 @@ from ratchet.session_end import end_session, publish_end
 from ratchet.session_item import LAST_SECOND
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
+from ratchet.timeline import LINE_SECONDS, LogLine
+
+if TYPE_CHECKING:
+    from ratchet.session_log import SessionLog
 
 READ = "sessions:read"
 REVOKE = "sessions:revoke"
@@ -129,12 +135,46 @@ def list_sessions(
 
 
 def show(
-    sid: str, caller: Caller, *, applications: Applications, store: SessionStore, now: int
+    sid: str,
+    caller: Caller,
+    *,
+    timeline: str | None,
+    applications: Applications,
+    store: SessionStore,
+    session_log: Callable[[], "SessionLog"],
+    now: int,
 ) -> Response:
-    """One session. Raises SessionNotFound, InsufficientScope, Fault."""
+    """One session, and what became of it in plain words (`explain.Explanation`).
+
+    timeline: "true" for a time-line besides, which only an application gets: it tells of requests.
+    Raises SessionNotFound, InsufficientScope, InvalidRequest, Fault.
+    """
+    if timeline not in (None, "true", "false"):
+        raise InvalidRequest("timeline must be true or false.", client_id=caller.client_id)
+    if timeline == "true" and caller.sub is not None:
+        raise InsufficientScope(READ, client_id=caller.client_id, sub=caller.sub)
     session = _find(sid, caller, READ, store)
-    body = view(session, caller, applications, now)
+    application = applications.get(session.client_id, now)
+    body = dict(view(session, caller, applications, now))
+    if caller.sub is not None:
+        body["explanation"] = {"sentence": plain(session, application, now)}
+    else:
+        lines, missing = None, ""
+        if timeline == "true":
+            lines, missing = _lines(session, session_log(), now)
+        told = explain(session, application, now=now, lines=lines, missing=missing)
+        body["explanation"] = told.to_dict()
     return Response(body=body, log=_log(caller, session.sub, sid))
+
+
+def _lines(session: Session, log: "SessionLog", now: int) -> tuple[Sequence[LogLine], str]:
+    """What the log has, and why it has nothing: a log that cannot be read refuses nobody."""
+    since, until = session.started_at - LINE_SECONDS, now + LINE_SECONDS
+    try:
+        return log.lines(session.sid, since=since, until=until), ""
+    except Fault as fault:
+        events.log("time-line incomplete", level="WARNING", sid=session.sid, fault=str(fault))
+        return (), "the log could not be read"
 
 
 def end_one(
@@ -174,6 +214,15 @@ def end_all(
     for session in own:
         ended += _end(session, caller, Reason.REVOKED_EVERYWHERE, applications, store, now)
     _publish(ended, store, bus)
+    for session in ended:
+        # The request's own line has no sid.
+        events.log(
+            "sessions",
+            route="DELETE /sessions",
+            outcome="ended",
+            ended=1,
+            **_log(caller, subject, session.sid),
+        )
     log = {**_log(caller, subject), "ended": len(ended)}
     return Response(body={"ended": len(ended)}, log=log)
 

@@ -36,6 +36,7 @@ class Settings:
     signing_backend: where new signing keys live, `secretsmanager` or `kms`. signing_algorithm: of
     new ones, see `keys.ALGORITHMS`. signing_rsa_bits: their size, for RSA.
     stack: the name that the stack's KMS keys are tagged with.
+    log_group: where the functions' log lines are, or `file:` and the path of a file.
     """
 
     issuer: str
@@ -54,6 +55,7 @@ class Settings:
     signing_algorithm: str
     signing_rsa_bits: int
     stack: str
+    log_group: str
 
     @property
     def local(self) -> bool:

@@ -26,6 +26,7 @@ def sign_out(
     sub: str,
     *,
     reason: Reason,
+    by: str,
     applications: Applications,
     store: SessionStore,
     bus: Bus,
@@ -35,7 +36,7 @@ def sign_out(
 
     Repeatable: what is over stays as it is, so one that was cut short is simply run again. The
     subject's list is an index, which shows a session a moment after it started: run it once more
-    after that moment. Raises Fault if the list itself cannot be read.
+    after that moment. by: the command that does it. Raises Fault if the list itself cannot be read.
     """
     ended = 0
     left: list[str] = []
@@ -68,7 +69,7 @@ def sign_out(
                 outcome = end_session(
                     session.sid,
                     reason=reason,
-                    by="",
+                    by=by,
                     retention_seconds=retention_seconds,
                     store=store,
                     bus=bus,

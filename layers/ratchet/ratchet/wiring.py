@@ -31,6 +31,7 @@ from ratchet.users import Users
 if TYPE_CHECKING:
     from ratchet.rotate_keys import Rotation
     from ratchet.secret_versions import SecretVersions
+    from ratchet.session_log import SessionLog
     from ratchet.verifier import Verifier
 
 # Three tries of at most 2 seconds each end before a function's 10 do.
@@ -50,6 +51,9 @@ HOOK_CONFIG = Config(
 # The one that checks passwords hashes on purpose slowly.
 VERIFIER_CONFIG = HOOK_CONFIG.merge(Config(read_timeout=5))
 
+# A query of the log is asked for again and again until it is done.
+LOG_CONFIG = CONFIG.merge(Config(read_timeout=3, retries={"total_max_attempts": 1}))
+LOG_SECONDS = 6
 # To make a key takes seconds, and made twice it costs twice.
 ROTATION_CONFIG = CONFIG.merge(Config(read_timeout=15, retries={"total_max_attempts": 1}))
 
@@ -97,6 +101,7 @@ def build(settings: Settings) -> Parts:
         attempts=Attempts(dynamodb, settings.attempts_table),
         sweep_positions=SweepPositions(dynamodb, settings.sweep_table),
         verifier=lambda: _verifier(users, settings.verifier_function),
+        session_log=lambda: session_log(settings),
     )
 
 
@@ -105,6 +110,15 @@ def _verifier(users: Users, function: str) -> "Verifier":
     from ratchet.verifier import HookVerifier, UsersVerifier
 
     return HookVerifier(Hook(_verifier_client, function)) if function else UsersVerifier(users)
+
+
+def session_log(settings: Settings, *, limit_seconds: float = LOG_SECONDS) -> "SessionLog":
+    """The log lines of one session; makes no call. limit_seconds: how long an answer may take."""
+    from ratchet import session_log
+
+    return session_log.session_log(
+        settings.log_group, lambda: _lazily("logs", LOG_CONFIG), limit_seconds=limit_seconds
+    )
 
 
 def _hook(function: str) -> Hook | None:
