@@ -72,15 +72,10 @@ def _facts(session: Session, told: Explanation) -> Iterator[str]:
         "refreshed": {0: "never", 1: "once"}.get(session.generation, f"{session.generation} times"),
         "ended": f"{instant(told.ended_at)}, {told.cause}" if told.ended_at else "",
         "ended by": told.by,
-        "evidence": ", ".join(f"{name} {_text(value)}" for name, value in told.evidence.items()),
     }
     for name, value in rows.items():
         if value:
             yield f"  {name:<16} {value}"
-
-
-def _text(value: object) -> str:
-    return {True: "yes", False: "no"}.get(value, "") if isinstance(value, bool) else str(value)
 
 
 def _timeline(told: Timeline) -> Iterator[str]:

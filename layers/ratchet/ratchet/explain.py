@@ -10,6 +10,7 @@ from ratchet.application import Application
 from ratchet.instants import duration, utc
 from ratchet.reasons import Reason
 from ratchet.refresh_token import RefreshToken
+from ratchet.reuse import AT_ONCE_SECONDS
 from ratchet.session import Session
 from ratchet.timeline import LogLine, Timeline, What, timeline
 
@@ -244,7 +245,9 @@ def _why_reused(session: Session) -> str:
     if (behind := evidence.get("behind")) is not None:
         facts.append(f"{behind} generation{'' if behind == 1 else 's'} behind")
     if (since := evidence.get("since_rotation_seconds")) is not None:
-        facts.append(f"{duration(since)} after the last rotation")
+        seconds = int(since)
+        after = "within seconds of" if seconds < AT_ONCE_SECONDS else f"{duration(seconds)} after"
+        facts.append(f"{after} the last rotation")
     for name, what in (("same_network", "network"), ("same_agent", "client program")):
         if (same := evidence.get(name)) is not None:
             facts.append(f"the same {what}" if same else f"another {what}")
