@@ -1,6 +1,9 @@
-"""GET and DELETE /sessions and /sessions/{sid}: a subject's own, or any for an application."""
+"""GET and DELETE /sessions and /sessions/{sid}: a subject's own, or any for an application.
 
-from ratchet import endpoint, sessions, wiring
+And the pages under /account that show them to people.
+"""
+
+from ratchet import account, endpoint, sessions, wiring
 from ratchet.parts import Parts
 from ratchet.protected_resource import authorize
 from ratchet.request import Request
@@ -56,6 +59,15 @@ def end_all(request: Request, parts: Parts, now: int) -> Response:
     )
 
 
+def page(request: Request, parts: Parts, now: int) -> Response:
+    name, client_id = request.path_parameters["page"], request.query_parameters().text("client_id")
+    return account.page(name, client_id, applications=parts.applications, now=now)
+
+
+def file(request: Request, _parts: Parts, _now: int) -> Response:
+    return account.file(request.path_parameters["version"], request.path_parameters["file"])
+
+
 handler = endpoint.handler(
     "sessions",
     {
@@ -63,6 +75,8 @@ handler = endpoint.handler(
         "DELETE /sessions": end_all,
         "GET /sessions/{sid}": show,
         "DELETE /sessions/{sid}": end_one,
+        "GET /account/{page}": page,
+        "GET /account/{version}/{file}": file,
     },
     wiring.parts,
     elsewhere=["POST /sessions"],

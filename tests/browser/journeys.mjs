@@ -1,33 +1,11 @@
-// What a person does in a browser, each as a sentence of the specification. Prints one JSON object:
-// every sentence with null, or with what went wrong. Run by test_browser.py.
-//
-//   node journeys.mjs '{"chromium": path, "sites": {name: url}, "api": url, "backend": "id:secret"}'
+// What a person does in a browser, each as a sentence of the specification: docs/browser.md.
+// Run by test_browser.py.
 
 import assert from "node:assert/strict";
-import { chromium } from "playwright-core";
+import { api, call, operator, run, sites, startSession } from "./driver.mjs";
 
-const { chromium: executablePath, sites, api, backend } = JSON.parse(process.argv[2]);
 const COOKIE = "__Host-Http-ratchet-demo-browser";
 const DAY = 86_400;
-
-/** What the backend of an application does. */
-async function call(method, path, { form, headers } = {}) {
-  const body = form && new URLSearchParams(form);
-  const answer = await fetch(api + path, { method, headers, body });
-  const text = await answer.text();
-  assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
-  return text && JSON.parse(text);
-}
-
-const basic = { Authorization: `Basic ${btoa(backend)}` };
-const startSession = (client_id) =>
-  call("POST", "/sessions", { form: { client_id, sub: "ada" }, headers: basic });
-
-async function operator(method, path) {
-  const form = { grant_type: "client_credentials" };
-  const { access_token } = await call("POST", "/oauth/token", { form, headers: basic });
-  return call(method, path, { headers: { Authorization: `Bearer ${access_token}` } });
-}
 
 async function open(context, site, client_id = "demo-browser") {
   const page = await context.newPage();
@@ -261,20 +239,4 @@ const journeys = {
   },
 };
 
-// As root Chromium does not start with its sandbox.
-const args = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
-const browser = await chromium.launch({ executablePath, args });
-const results = {};
-for (const [sentence, journey] of Object.entries(journeys)) {
-  const context = await browser.newContext();
-  context.setDefaultTimeout(15_000);
-  try {
-    await journey(context);
-    results[sentence] = null;
-  } catch (error) {
-    results[sentence] = String(error.stack ?? error);
-  }
-  await context.close();
-}
-await browser.close();
-process.stdout.write(JSON.stringify(results));
+await run(journeys);

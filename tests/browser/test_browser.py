@@ -1,18 +1,10 @@
-"""Browser mode in a real browser: the page of docs/browser.md in the machine's own Chromium.
-
-Needs Chromium, Node.js and `npm ci` in this folder (`make browser` does that); skipped without.
-"""
+"""Browser mode in a real browser: the page of docs/browser.md."""
 
 import contextlib
-import json
-import os
 import re
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,35 +16,14 @@ from ratchet.applications import Applications
 from ratchet.policy import PRESETS
 from ratchet_cli import running
 from ratchet_cli.seed import SECRETS
+from tests.browser.playing import needed, play, sentences
 from tests.local_stack import ROOT, LocalStack, started
 
-HERE = Path(__file__).parent
-SENTENCES = re.findall(r'^  async "(.*)"\(', (HERE / "journeys.mjs").read_text("utf-8"), re.M)
-NODE = 20  # what playwright-core asks for
+JOURNEYS = "journeys.mjs"
 PAGE = "<!doctype html><script type=module>import * as session from '/session.js?client_id={}';"
 PAGE += "window.session = session</script>"
 FORM = "<!doctype html><form method=post action='{}'><input name=client_id value='{}'><button>"
 ADDRESS = "http://localhost:8787"
-
-
-def _version(node: str) -> int:
-    """Its major version, 0 when it does not start."""
-    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
-    return int(done.stdout.lstrip("v").partition(".")[0] or 0)
-
-
-def needed() -> tuple[str, str]:
-    """Node.js and Chromium; skips the test without them."""
-    node = shutil.which("node")
-    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    if chromium is None:
-        pytest.skip("no Chromium (Debian: apt-get install chromium)")
-    if node is None or _version(node) < NODE:
-        pytest.skip(f"no Node.js {NODE} or newer (Debian 13: apt-get install nodejs npm)")
-    if not (HERE / "node_modules" / "playwright-core").is_dir():
-        pytest.skip("no playwright-core (make browser installs it)")
-    return node, chromium
 
 
 def sample() -> str:
@@ -134,7 +105,7 @@ def register_shop(stack: LocalStack, origin: str) -> None:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     """What came of every journey."""
-    node, chromium = needed()
+    needed()
     with contextlib.ExitStack() as opened:
         stack = opened.enter_context(started(tmp_path_factory.mktemp("tree")))
         port = urlsplit(stack.url).port
@@ -142,7 +113,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         page, other = opened.enter_context(site(port)), opened.enter_context(site(port))
         register_shop(stack, f"http://localhost:{page}")
         told = {
-            "chromium": chromium,
             "api": stack.url,
             "backend": f"demo-backend:{SECRETS['demo-backend']}",
             "sites": {
@@ -152,19 +122,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
                 "elsewhere": f"http://127.0.0.1:{other}",
             },
         }
-        done = subprocess.run(
-            [node, HERE / "journeys.mjs", json.dumps(told)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    results: dict[str, Any] = json.loads(done.stdout)
-    assert list(results) == SENTENCES
-    return results
+        return play(JOURNEYS, told)
 
 
-@pytest.mark.parametrize("sentence", SENTENCES)
+@pytest.mark.parametrize("sentence", sentences(JOURNEYS))
 def test_in_a_browser(results: Mapping[str, Any], sentence: str) -> None:
     assert results[sentence] is None, results[sentence]

@@ -36,7 +36,7 @@ LAYERS = [
     {"secret_cache", "key_age", "session_end", "client_authentication", "token_response"},
     {"signing", "proof"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery", "rotate_keys"},
-    {"live_sessions", "registration"},
+    {"live_sessions", "registration", "account"},
     {"registry"},
     {"sign_out", "verifier"},
     {"login", "id_token"},

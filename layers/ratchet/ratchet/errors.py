@@ -347,6 +347,14 @@ class ApplicationNotFound(OAuthError):
     description = "There is no such application."
 
 
+class PageNotFound(OAuthError):
+    """RFC 9110 section 15.5.5, for a file that the session page does not have."""
+
+    status = 404
+    code = "not_found"
+    description = "There is no such page."
+
+
 class Conflict(OAuthError):
     """RFC 9110 section 15.5.10: not in the state that an application is in now."""
 

@@ -18,11 +18,13 @@ ALWAYS = {
 class Response:
     """body: a JSON object, or None for an empty answer. log: fields of the log line.
 
+    text: instead of a body, what is no JSON; its Content-Type is among the headers.
     cookies: the text of each Set-Cookie, which is no header here because it may repeat.
     """
 
     status: int = 200
     body: Mapping[str, Any] | None = field(default=None, repr=False)
+    text: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=lambda: NO_STORE)
     cookies: Sequence[str] = field(default=(), repr=False)
     log: Mapping[str, Any] = field(default_factory=dict)
@@ -31,7 +33,7 @@ class Response:
         payload: dict[str, Any] = {
             "statusCode": self.status,
             "headers": {**ALWAYS, **self.headers},
-            "body": "",
+            "body": self.text,
         }
         if self.cookies:
             payload["cookies"] = list(self.cookies)
