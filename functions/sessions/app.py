@@ -1,7 +1,4 @@
-"""GET and DELETE /sessions and /sessions/{sid}: a subject's own, or any for an application.
-
-And the pages under /account that show them to people.
-"""
+"""/sessions: a subject's own, or any for an application; and the pages that show them."""
 
 from ratchet import account, endpoint, sessions, wiring
 from ratchet.parts import Parts

@@ -32,6 +32,28 @@ export async function operatorToken(scope = "") {
 export const operator = async (method, path) =>
   call(method, path, { headers: { Authorization: `Bearer ${await operatorToken()}` } });
 
+export const refresh = (client_id, refresh_token, headers) =>
+  fetch(`${api}/oauth/refresh`, {
+    method: "POST",
+    headers,
+    body: new URLSearchParams({ client_id, refresh_token }),
+  }).then((answer) => answer.json());
+
+/** A new session of demo-browser, handed to a page of the service in this browser (docs/browser.md). */
+export async function signedIn(context, sub, parameters) {
+  const session = await startSession("demo-browser", { sub, device: "This laptop", ...parameters });
+  const page = await context.newPage();
+  await page.goto(`${api}/account/operator`);
+  const status = await page.evaluate(async ({ refresh_token }) => {
+    const body = new URLSearchParams({ client_id: "demo-browser", refresh_token });
+    const headers = { "Ratchet-Refresh-Token": "cookie" };
+    return (await fetch("/oauth/refresh", { method: "POST", headers, body })).status;
+  }, session);
+  assert.equal(status, 200);
+  await page.close();
+  return session;
+}
+
 /** Calls `work` with a Chromium. */
 export async function withBrowser(work) {
   // As root Chromium does not start with its sandbox.

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { api, call, operator, operatorToken, run, startSession } from "./driver.mjs";
+import { api, call, operator, operatorToken, refresh, run, signedIn, startSession } from "./driver.mjs";
 
 const AXE = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 const PASSWORD = "correct-horse-battery-staple";
@@ -21,27 +21,6 @@ async function open(context, path, width = 800) {
 }
 
 const openSessions = (context, width) => open(context, "sessions?client_id=demo-browser", width);
-
-/** A browser in which somebody is signed in to demo-browser, and the session. */
-async function signedIn(context, sub, parameters = {}) {
-  const session = await startSession("demo-browser", { sub, device: "This laptop", ...parameters });
-  const page = await open(context, "operator");
-  const status = await page.evaluate(async ({ refresh_token }) => {
-    const body = new URLSearchParams({ client_id: "demo-browser", refresh_token });
-    const headers = { "Ratchet-Refresh-Token": "cookie" };
-    return (await fetch("/oauth/refresh", { method: "POST", headers, body })).status;
-  }, session);
-  assert.equal(status, 200);
-  await page.close();
-  return session;
-}
-
-const refresh = (client_id, refresh_token, headers) =>
-  fetch(`${api}/oauth/refresh`, {
-    method: "POST",
-    headers,
-    body: new URLSearchParams({ client_id, refresh_token }),
-  }).then((answer) => answer.json());
 
 const shown = (page, selector) => page.waitForSelector(selector, { state: "visible" });
 const row = (page, { sid }) => page.locator(`li[data-sid="${sid}"]`);

@@ -45,15 +45,20 @@ def sentences(journeys: str) -> list[str]:
 
 def play(journeys: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """What came of every journey: None, or what went wrong."""
+    results: dict[str, Any] = json.loads(node(journeys, given))
+    assert list(results) == sentences(journeys)
+    return results
+
+
+def node(script: str, given: Mapping[str, Any]) -> str:
+    """What a script of this folder prints, with a Chromium to use."""
     node, chromium = needed()
     done = subprocess.run(
-        [node, HERE / journeys, json.dumps({**given, "chromium": chromium})],
+        [node, HERE / script, json.dumps({**given, "chromium": chromium})],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results: dict[str, Any] = json.loads(done.stdout)
-    assert list(results) == sentences(journeys)
-    return results
+    return done.stdout

@@ -101,6 +101,8 @@ class Holder:
         self._http = http
         self._key = proofs.new_key()
         self._nonce: str | None = None
+        page = http.get(f"{url}/account/sessions", timeout=10).text
+        self.version = re.findall('href="([0-9a-f]+)/account.css"', page)[0]
         self.operator = self._post(
             "/oauth/token", {"grant_type": "client_credentials"}, auth=BACKEND
         )["access_token"]
@@ -196,6 +198,8 @@ def put_in(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
         proof = {"DPoP": holder.proof(case.method, case.path)} if changes.proof == "real" else {}
         case.headers = {**others, **proof}
     caller = changes.caller
+    if case.path.startswith("/account"):
+        return _as_browser(case, changes, holder)
     if case.path.startswith("/applications"):
         return _as_registrar(case, changes, holder)
     if caller == "as generated":
@@ -241,6 +245,13 @@ def put_in(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
         if ASKING in case.headers:
             _in_cookie(case, changes, session)
     return sent
+
+
+def _as_browser(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:
+    """What the pages consist of is there only at the version that their HTML names."""
+    if changes.real and "version" in case.path_parameters:
+        case.path_parameters = {**case.path_parameters, "version": holder.version}
+    return {}
 
 
 def _as_registrar(case: Any, changes: Changes, holder: Holder) -> dict[str, Any]:

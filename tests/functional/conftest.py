@@ -99,6 +99,12 @@ class Answer:
         return self.body[name]
 
 
+def _parsed(text: str, headers: Mapping[str, str]) -> Any:
+    """A page stays a text."""
+    is_json = headers.get("content-type") == "application/json"
+    return json.loads(text) if text and is_json else text or None
+
+
 def cookie_value(cookie: str) -> str:
     """The value of a Set-Cookie."""
     return cookie.partition(";")[0].partition("=")[2]
@@ -175,7 +181,7 @@ class Service:
         answer = Answer(
             response.status,
             dict(response.headers),
-            json.loads(text) if text else None,
+            _parsed(text, dict(response.headers)),
             json.loads(self.log.getvalue()[written:].splitlines()[-1]),
             [text for name, text in response.headers if name == "set-cookie"],
         )

@@ -35,13 +35,15 @@ async function look(about) {
   show();
   say("Loading …");
   try {
-    const session = SID.test(about) ? await call("GET", `/sessions/${about}`).catch(absent) : null;
+    const session = SID.test(about) && (await explained(about).catch(absent));
     if (session) return one(session);
     await many(about, "");
   } catch (failure) {
     say(failure.message);
   }
 }
+
+const explained = (sid) => call("GET", `/sessions/${sid}?timeline=true`);
 
 function absent(failure) {
   if (failure.status !== 404) throw failure;
@@ -78,14 +80,11 @@ function item(session) {
 }
 
 function one(session) {
-  const { summary, advice = [], missing = "" } = session.explanation ?? {};
-  const sentence = session.reason
-    ? `${session.description} (${session.reason})`
-    : "The session is alive.";
+  const { sentence, advice = [], timeline_missing: missing } = session.explanation ?? {};
   find("#one-title").textContent = `Session ${session.sid}`;
-  find("#summary").textContent = summary ?? sentence;
+  find("#sentence").textContent = sentence ?? session.description ?? "The session has not ended.";
   find("#advice").replaceChildren(...told(advice));
-  find("#missing").textContent = missing && `Not all of it is known: ${missing}.`;
+  find("#missing").textContent = missing ? `Not all of it is known: ${missing}.` : "";
   find(".timeline").replaceChildren(...drawn(timeline(session)));
   find("#one dl").replaceChildren(...facts(session));
   find("#end").hidden = Boolean(session.reason);
@@ -107,8 +106,9 @@ function told(advice) {
 
 function facts(session) {
   const instants = ["started_at", "auth_time", "refreshed_at", "ended_at"];
-  return Object.entries(session).flatMap(([name, value]) => {
-    if (value === null || value === "" || typeof value === "object" || name === "current") return [];
+  const { current, explanation, ...members } = session;
+  return Object.entries({ ...members, ...explanation?.evidence }).flatMap(([name, value]) => {
+    if (value === null || value === "" || typeof value === "object") return [];
     const isInstant = instants.includes(name) || name.endsWith("_deadline_at");
     const shown = isInstant ? utc(value) : String(value);
     return [element("dt", {}, name), element("dd", {}, shown)];
@@ -185,7 +185,7 @@ async function end(session) {
   say("Signing out …");
   try {
     await call("DELETE", `/sessions/${session.sid}`);
-    one(await call("GET", `/sessions/${session.sid}`));
+    one(await explained(session.sid));
     say("The session has ended.");
   } catch (failure) {
     say(failure.message);

@@ -143,7 +143,10 @@ function liveItem(session) {
   button.setAttribute("aria-label", `Sign out ${session.current ? "this device" : name}`);
   button.onclick = () => signOut(session);
   const used = ["Signed in on ", instant(session.started_at)];
-  if (session.refreshed_at) used.push(", last used on ", instant(session.refreshed_at));
+  // To the hour is all that people are told of it.
+  if (session.refreshed_at > session.started_at) {
+    used.push(", last used within an hour of ", instant(session.refreshed_at));
+  }
   return element(
     "li",
     { "data-sid": session.sid },
@@ -185,7 +188,7 @@ async function signOut(session) {
   const name = session.current ? "this device" : nameOf(session);
   const about = session.current
     ? "You will have to sign in again on this device."
-    : "Whoever uses it will have to sign in again, at the latest when its access token runs out.";
+    : "Whoever uses it will have to sign in again. Applications may notice only after a while.";
   if (!(await sure(`Sign out ${name}?`, about))) return;
   say("Signing out …");
   try {
