@@ -56,5 +56,4 @@ await withBrowser(async (browser) => {
   await page.locator("#one").waitFor();
   await page.evaluate(() => document.activeElement.blur());
   await take("operator-light", "light", 640);
-  await take("operator-dark", "dark", 640);
 });
