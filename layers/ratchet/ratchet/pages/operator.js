@@ -106,8 +106,8 @@ function told(advice) {
 
 function facts(session) {
   const instants = ["started_at", "auth_time", "refreshed_at", "ended_at"];
-  const { current, explanation, ...members } = session;
-  return Object.entries({ ...members, ...explanation?.evidence }).flatMap(([name, value]) => {
+  const { current, evidence, ...members } = session;
+  return Object.entries({ ...members, ...evidence }).flatMap(([name, value]) => {
     if (value === null || value === "" || typeof value === "object") return [];
     const isInstant = instants.includes(name) || name.endsWith("_deadline_at");
     const shown = isInstant ? utc(value) : String(value);

@@ -80,8 +80,11 @@ export async function body(answer) {
   throw Object.assign(new Error(wait ? `${text} (In ${wait} seconds.)` : text), told, { status: answer.status });
 }
 
+/** The family of its program, "" if it is none that the service has a word for. */
+export const agentOf = ({ agent = "" }) => (agent === "other" ? "" : agent);
+
 /** What a session is called. */
-export const nameOf = (session) => session.device || session.agent || "A device without a name";
+export const nameOf = (session) => session.device || agentOf(session) || "A device without a name";
 
 // The page may come back as it was, by the Back button, to somebody else.
 addEventListener("pageshow", (event) => {

@@ -1,7 +1,7 @@
 // A person's sessions: docs/sessions-page.md. The tokens are those of docs/browser.md: the refresh
 // token is in the application's cookie, the access token in a variable.
 
-import { ask, body, deadline, element, find, instant, nameOf, say, show, sure } from "./page.js";
+import { agentOf, ask, body, deadline, element, find, instant, nameOf, say, show, sure } from "./page.js";
 
 const CLIENT_ID = new URLSearchParams(location.search).get("client_id") ?? "";
 const KEY = `ratchet-key-${CLIENT_ID}`;
@@ -170,7 +170,7 @@ function overItem(session) {
 
 function where(session) {
   const told = [session.client_id];
-  if (session.device && session.agent) told.push(session.agent);
+  if (session.device && agentOf(session)) told.push(agentOf(session));
   if (session.network) told.push(`network ${session.network}`);
   return [element("p", { class: "where" }, told.join(" · "))];
 }
