@@ -77,7 +77,8 @@ export async function body(answer) {
   if (answer.ok) return told;
   const wait = answer.status === 429 && answer.headers.get("Retry-After");
   const text = told.error_description ?? "Too many requests; try again later.";
-  throw Object.assign(new Error(wait ? `${text} (In ${wait} seconds.)` : text), told, { status: answer.status });
+  const failure = new Error(wait ? `${text} (In ${wait} seconds.)` : text);
+  throw Object.assign(failure, told, { status: answer.status });
 }
 
 /** The family of its program, "" if it is none that the service has a word for. */

@@ -69,12 +69,12 @@ async function call(method, path) {
 
 // --- what is shown -------------------------------------------------------------------------------
 
-/** Everything anew. done: what has just been done, to be said with the result. */
+/** Everything anew. done: what has just been done, to be said at the end. */
 async function load(done = "") {
   if (CLIENT_ID === "") {
     return say("The address of this page has to name the application: ?client_id=…");
   }
-  say(done || "Loading …");
+  say("Loading …");
   try {
     const found = [];
     let next = "";
@@ -84,7 +84,9 @@ async function load(done = "") {
       next = page.next ?? "";
     } while (next);
     // The list may be a moment behind; one session is not.
-    if (!found.some((session) => session.current)) found.unshift(await call("GET", `/sessions/${here}`));
+    if (!found.some((session) => session.current)) {
+      found.unshift(await call("GET", `/sessions/${here}`));
+    }
     sessions = found;
     list();
     if (done) return arrive("#live", done);
