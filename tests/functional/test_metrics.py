@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from ratchet.errors import Fault, OAuthError
 from ratchet.reasons import Reason
 from ratchet_cli import template
+from tests.dashboard import spelled_out
 from tests.embedded_metrics import Series, series
 from tests.functional.conftest import ROOT, START, Service
 from tests.functional.test_reuse import Device
@@ -119,13 +120,12 @@ def test_the_functions_write_every_metric_that_the_dashboard_shows(
     written: dict[Series, float],
 ) -> None:
     known = {(name, frozenset(dict(dimensions))) for name, dimensions in written}
-    shown = [metric for widget in WIDGETS for metric in widget["properties"]["metrics"]]
+    shown = [metric for widget in WIDGETS for metric in spelled_out(widget)]
     searches = [metric[0]["expression"] for metric in shown if isinstance(metric[0], dict)]
     for search in searches:
         found = SEARCH.fullmatch(search)
         assert found, search
-        names = {name for name, dimensions in known if dimensions == set(found[1].split(","))}
-        assert any(name == found[2] or name.startswith(found[3] or "-") for name in names), search
+        assert (found[2], frozenset(found[1].split(","))) in known, search
     single = [metric for metric in shown if metric[0] == "Ratchet/x"]
     for _, name, *pairs in single:
         assert (name, frozenset(zip(pairs[::2], pairs[1::2], strict=True))) in written, name

@@ -11,6 +11,7 @@ import pytest
 
 from ratchet.events import FIELDS
 from ratchet_cli import template
+from tests.dashboard import spelled_out
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -113,15 +114,23 @@ def test_no_function_fails_unwatched(metric: str) -> None:
     assert sorted(watched) == sorted(functions - quiet)
 
 
-def test_the_dashboard_is_json_and_shows_metrics_that_exist() -> None:
+def widgets() -> list[dict[str, Any]]:
     (dashboard,) = of_type("AWS::CloudWatch::Dashboard").values()
-    text = dashboard["DashboardBody"]["Fn::Sub"]
-    for widget in json.loads(re.sub(r"\$\{[\w:]+\}", "x", text))["widgets"]:
+    text = re.sub(r"\$\{([\w:]+)(?:\.Arn)?\}", r"\1", dashboard["DashboardBody"]["Fn::Sub"])
+    found: list[dict[str, Any]] = json.loads(text)["widgets"]
+    return found
+
+
+def test_the_dashboard_is_json_and_shows_metrics_that_exist() -> None:
+    for widget in widgets():
         assert widget["properties"]["title"]
-        shown = widget["properties"]["metrics"]
-        for namespace, *rest in shown:
+        for namespace, *rest in spelled_out(widget):
             if str(namespace).startswith("AWS/"):
                 assert set(rest[1::2]) == AWS[namespace, rest[0]]
+
+
+def test_the_dashboard_shows_all_alarms_in_their_order() -> None:
+    assert widgets()[0]["properties"]["alarms"] == list(ALARMS)
 
 
 @pytest.mark.parametrize("name", QUERIES)
