@@ -179,6 +179,7 @@ class Compared(RuleBasedStateMachine):
             absolute_ttl_seconds=ABSOLUTE_TTL,
             retry_window_seconds=WINDOW,
             idle_warning_seconds=0,
+            absolute_warning_seconds=0,
             **changes,
         )
         applications = self.service.parts.applications
