@@ -152,6 +152,20 @@ def test_the_page_names_alarms_sections_and_queries_that_exist() -> None:
     assert set(re.findall(r'query "([^"]+)"', PAGE)) <= set(QUERIES)
 
 
+SYMPTOMS = re.findall(
+    r"^## (.*?)\n(.*?)(?=^## )", PAGE.partition("\n## Metrics")[0] + "\n## ", re.M | re.S
+)
+
+
+@pytest.mark.parametrize(("symptom", "text"), SYMPTOMS, ids=[title for title, _ in SYMPTOMS])
+def test_a_symptom_has_what_it_means_where_to_look_what_to_do_and_what_not(
+    symptom: str, text: str
+) -> None:
+    assert not text.strip().startswith("-")  # what is seen comes first
+    for part in (r"\*\*Means:\*\*", r"\*\*Look at:\*\*", r"\*\*Do[:,]\*\*", r"\*\*Do not\*\*"):
+        assert len(re.findall(part, text)) == 1, part
+
+
 def test_every_link_of_the_page_leads_somewhere() -> None:
     for link in re.findall(r"\]\((\w[\w./-]*)", PAGE):
         assert (ROOT / "docs" / link).is_file(), link
