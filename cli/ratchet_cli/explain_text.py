@@ -61,6 +61,8 @@ def many(sub: str, pairs: Sequence[tuple[Session, Explanation]], *, more: bool) 
 
 
 def _facts(session: Session, told: Explanation) -> Iterator[str]:
+    from ratchet.explain import evidence_text
+
     seen = " from ".join(filter(None, (told.agent, told.network)))
     rows = {
         "session": session.sid,
@@ -72,10 +74,11 @@ def _facts(session: Session, told: Explanation) -> Iterator[str]:
         "refreshed": {0: "never", 1: "once"}.get(session.generation, f"{session.generation} times"),
         "ended": f"{instant(told.ended_at)}, {told.cause}" if told.ended_at else "",
         "ended by": told.by,
+        "evidence": evidence_text(told.evidence),
     }
     for name, value in rows.items():
         if value:
-            yield f"  {name:<16} {value}"
+            yield _wrapped(value, head=f"  {name:<16} ", indent=" " * 19)
 
 
 def _timeline(told: Timeline) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Why was my user signed out? Each reason, explained from a journey that was played."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,22 @@ from ratchet.policy import DAY, HOUR
 from ratchet.reasons import Reason
 from ratchet.session_log import FileLog, InsightsLog
 from ratchet.sign_out import sign_out
+from tests.functional import test_reuse
 from tests.functional.conftest import START, Answer, Service
+from tests.functional.test_reuse import Played
+
+REUSES = [
+    (
+        test_reuse.lost_response,
+        "the answer to the refresh before was lost, and the client asked again too late or without"
+        " its Idempotency-Key.",
+        "Let the client send an Idempotency-Key",
+    ),
+    (test_reuse.concurrent, "two processes or tabs of the client", "Let one of them refresh"),
+    (test_reuse.stale_copy, "the client kept an old copy of it", "It has to store the new"),
+    (test_reuse.theft_like, "so this may be theft", "Treat it as theft"),
+    (test_reuse.unknown, "the evidence does not say", "The evidence does not say"),
+]
 
 
 def explained(service: Service, sid: str, query: str = "?timeline=true") -> dict[str, Any]:
@@ -58,7 +74,7 @@ def test_a_session_that_was_idle_for_too_long(service: Service) -> None:
     assert told["timeline"][0]["at"] == START
     assert told["timeline_missing"] is None
     # What would have been enough, to try and see.
-    assert "ratchet apps update demo-browser --idle-ttl 20d --dry-run" in commands(told)
+    assert "ratchet apps update demo-browser --idle-ttl 21d --dry-run" in commands(told)
     assert any("--touch-interval" in command for command in commands(told))
 
 
@@ -112,6 +128,22 @@ def test_a_reuse_with_what_came_before_and_after_it(service: Service) -> None:
     assert "inside the leeway" in told["timeline"][2]["text"]
     assert "Idempotency-Key" in told["timeline"][3]["text"]
     assert told["timeline"][-1]["count"] == 5
+
+
+@pytest.mark.parametrize(("played", "said", "advised"), REUSES, ids=lambda value: str(value)[:20])
+def test_each_cause_of_a_reuse_with_the_evidence_and_what_to_do(
+    service: Service, played: Callable[[Service], Played], said: str, advised: str
+) -> None:
+    sid = played(service).sid
+    told = explained(service, sid)
+    assert told["cause"] == "reused"
+    assert said in told["sentence"]
+    assert told["evidence"] == service.session(sid).evidence
+    assert advised in told["advice"][0]["text"]
+    found = next(entry for entry in told["timeline"] if entry["what"] == "reuse_detected")
+    # where it came from, and that is not where the session was refreshed from
+    assert found["network"]
+    assert f"presented again from {found['network']}" in told["sentence"]
 
 
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
@@ -193,6 +225,16 @@ def test_a_cut_off_can_be_taken_back_until_its_end_is_stored(service: Service) -
     assert (told["cause"], told["ended_at"]) == ("policy_cutoff", START + 1)
     assert told["sentence"].startswith("All sessions of demo-browser that started before")
     assert commands(told) == [f"ratchet apps update demo-browser --end-sessions-before {START}"]
+
+
+def test_a_session_whose_application_was_deleted(service: Service) -> None:
+    first = service.start("demo-browser")
+    parts = service.parts
+    by = "ratchet apps delete"
+    live_sessions.end_all("demo-browser", by=by, store=parts.store, bus=parts.bus, now=service.now)
+    told = explained(service, first["sid"])
+    assert told["sentence"].startswith("The application demo-browser was deleted at")
+    assert (told["cause"], told["by"]) == ("application_disabled", by)
 
 
 def test_a_session_that_a_shorter_policy_ended_at_once(service: Service) -> None:

@@ -51,10 +51,13 @@ def _idle(
 ) -> Iterator[Advice]:
     used_at = session.rotated_at or session.started_at
     had = session.idle_deadline_at - used_at
-    # What would have been enough, or twice as much as there was; whole days where it is days.
-    wanted = away_seconds if away_seconds and away_seconds > had else 2 * had
-    unit = DAY if wanted > 2 * DAY else HOUR if wanted > 2 * HOUR else MINUTE
-    wanted = min(-(-wanted // unit) * unit, policy.absolute_ttl_seconds)
+    if away_seconds is not None and away_seconds > had:
+        # What would have been enough: at the deadline itself it is too late.
+        unit = DAY if away_seconds > 2 * DAY else HOUR if away_seconds > 2 * HOUR else MINUTE
+        wanted = (away_seconds // unit + 1) * unit
+    else:
+        wanted = 2 * had
+    wanted = min(wanted, policy.absolute_ttl_seconds)
     came = (
         f"and the client came back after {duration(away_seconds)}"
         if away_seconds

@@ -237,10 +237,14 @@ def _from(told: Timeline | None) -> str:
 
 
 def _why_reused(session: Session) -> str:
-    evidence = session.evidence
-    why = _CAUSES.get(str(evidence.get("reuse_cause", "")), _CAUSES["unknown"])
+    cause = str(session.evidence.get("reuse_cause", "unknown"))
+    return _CAUSES.get(cause, _CAUSES["unknown"])
+
+
+def evidence_text(evidence: Mapping[str, Any]) -> str:
+    """The evidence of a reuse (`reuse.evidence`) in words, "" for none."""
     if not evidence:
-        return why
+        return ""
     facts = []
     if (behind := evidence.get("behind")) is not None:
         facts.append(f"{behind} generation{'' if behind == 1 else 's'} behind")
@@ -254,7 +258,7 @@ def _why_reused(session: Session) -> str:
     facts.append(
         "with another Idempotency-Key" if evidence.get("key_sent") else "without an Idempotency-Key"
     )
-    return f"{why} ({', '.join(facts)})"
+    return ", ".join(facts)
 
 
 def _away(session: Session, told: Timeline | None) -> int | None:

@@ -164,8 +164,9 @@ def _told(line: LogLine) -> tuple[What, str] | None:
     route, reason = line.text("route"), line.text("error_reason")
     if function == "sweep":
         if outcome == "warned":
-            deadline = line.text("deadline") or "idle"
-            return What.WARNED, f"warned: the {deadline} deadline was near (session.expiring)"
+            deadline = line.text("deadline")
+            which = f"the {deadline}" if deadline else "a"
+            return What.WARNED, f"warned: {which} deadline was near (session.expiring)"
         if outcome == "ended":
             return What.SWEPT, "the sweep stored the end and published it"
         return None
