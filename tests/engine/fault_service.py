@@ -101,8 +101,10 @@ class Service:
         logger = logging.getLogger(events.logger.service)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(edge, "clock", lambda: self.now)
-            patch.setattr(events, "count", lambda *_: None)
+            patch.setattr(events, "count", lambda *_, **__: None)
             patch.setattr(wiring, "_parts", None)
+            # The keys' age is no part of a journey; it is asked of other secrets than the stage has.
+            patch.setattr(wiring, "key_secrets", dict)
             patch.setattr(logger, "propagate", False)
             patch.setattr(logger, "handlers", [handler])
             yield self

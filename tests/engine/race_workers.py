@@ -136,7 +136,7 @@ class Callers:
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(edge, "clock", lambda: self._time.now)
         self._patch.setattr(events, "request_finished", self._note)
-        self._patch.setattr(events, "count", lambda *_: None)
+        self._patch.setattr(events, "count", lambda *_, **__: None)
         events.logger.setLevel("CRITICAL")
 
     def use(self, environment: Mapping[str, str], broken: str | None) -> None:
