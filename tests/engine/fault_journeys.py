@@ -49,6 +49,8 @@ class Journey:
     """What the request is answered in the end, once nothing fails."""
     in_kms = False
     """Whether the access tokens are signed in KMS."""
+    starts = False
+    """Whether the request starts a session, of which an event tells."""
 
     def done(self, answer: Answer) -> bool:
         return answer.status == self.status
@@ -97,6 +99,8 @@ class Refresh(Journey):
 
 class Start(Journey):
     """A sign-in. One whose answer was lost leaves a session behind that nobody has a token of."""
+
+    starts = True
 
     def __init__(self, *, in_kms: bool = False) -> None:
         self.in_kms = in_kms
@@ -216,7 +220,7 @@ class Sweep(Journey):
 
     def request(self, stage: Stage) -> Answer:
         report = stage.service.sweep()
-        bad = report.get("faults") or not report["complete"]
+        bad = report.get("faults") or report.get("unpublished") or not report["complete"]
         must(bool(report.get("faults")) == (not report["complete"]), f"{report}")
         return Answer(503 if bad else 200, {}, report, {})
 
@@ -259,6 +263,8 @@ class Warn(Sweep):
 
 class IdToken(Journey):
     """An ID token becomes one session, and the same request gets that one again."""
+
+    starts = True
 
     def prepare(self, stage: Stage) -> None:
         provider = stage.service.provider
@@ -322,10 +328,13 @@ JOURNEYS: Mapping[str, tuple[Journey, tuple[str, ...]]] = {
     # Leeway 0 and no key: a lost answer is lost, except to the SDK, which repeats the very bytes.
     UNPROTECTED: (Refresh(STRICT), ("rotate",)),
     "refresh, kms": (Refresh(in_kms=True), ("keys", "session", "sign", "rotate")),
-    "id token": (IdToken(), ("peppers", "keys", "application", "create")),
+    "id token": (
+        IdToken(),
+        ("peppers", "keys", "application", "create", "publish", "rearm"),
+    ),
     "client assertion": (ClientAssertion(), ("application", "use", "rotate")),
-    "start": (Start(), ("peppers", "keys", "application", "create")),
-    "start, kms": (Start(in_kms=True), ("sign", "create")),
+    "start": (Start(), ("peppers", "keys", "application", "create", "publish", "rearm")),
+    "start, kms": (Start(in_kms=True), ("sign", "create", "publish")),
     "revoke": (Revoke(), ("peppers", "application", "end", "publish", "settle")),
     "reuse": (Reuse(), ("rotate", "end", "publish", "settle")),
     "delete": (Delete(), ("keys", "session", "end", "publish", "settle")),

@@ -236,12 +236,17 @@ class Service:
         must("Item" in answer, f"the session {sid} is gone")
         return from_item(answer["Item"])
 
-    def forget_sessions(self) -> None:
-        """Empties the table."""
+    def sids(self) -> list[str]:
+        """Of all sessions there are."""
         table = self._settings.sessions_table
         found = self.auditor.scan(TableName=table, ProjectionExpression="sid")["Items"]
-        for item in found:
-            self.auditor.delete_item(TableName=table, Key={"sid": item["sid"]})
+        return [item["sid"]["S"] for item in found]
+
+    def forget_sessions(self) -> None:
+        """Empties the table."""
+        for sid in self.sids():
+            key = {"sid": {"S": sid}}
+            self.auditor.delete_item(TableName=self._settings.sessions_table, Key=key)
 
 
 def _client(name: Any, config: Config, address: str | None) -> Any:

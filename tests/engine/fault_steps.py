@@ -35,7 +35,8 @@ IMPATIENT = [
 """For the faults that are timeouts. The second where the machine is too busy for the first."""
 SDK = wiring.CONFIG
 """What is deployed: the SDK's own retries come on top."""
-EVENTS_ONLY = frozenset({"publish", "settle"})
+AFTER_AN_END = frozenset({"publish", "settle"})
+EVENTS_ONLY = AFTER_AN_END | {"rearm"}
 """After the decision: what fails here concerns nobody but the sweep."""
 
 
@@ -141,9 +142,15 @@ class Bench:
         if journey.done(answer):
             verdict.append(f"{answer.status}")
             must(
-                combination.fault == "slow" or combination.sdk or combination.step in EVENTS_ONLY,
+                combination.fault == "slow"
+                or combination.sdk
+                or concerns_only_events
+                # what a sweep has ended is ended, told or not
+                or (swept and combination.step in AFTER_AN_END),
                 f"answered {answer.status} although {combination.step} failed",
             )
+            if journey.starts:
+                stage.sid = answer["sid"]
             if concerns_only_events:
                 self._must_be_left_to_the_sweep(combination, stage)
         else:
@@ -162,6 +169,9 @@ class Bench:
             verdict.append(f"{answer.status}")
         self.proxy.mend()
         journey.judge(stage, answer)
+        if journey.starts:
+            stage.sid = answer["sid"]
+            self._start_must_be_told(stage)
         if isinstance(journey, Ending | Sweep):
             self._must_be_told(stage, warned=isinstance(journey, Warn), living=journey)
         return " ".join(verdict)
@@ -170,10 +180,22 @@ class Bench:
         session = self.service.session(stage.sid)
         if combination.fault == "slow" or combination.sdk:
             return
-        if combination.step == "settle" and combination.fault in TAKES_EFFECT:
-            must(session.attention_at is None, "the settling took no effect")
+        waits = session.unannounced or (session.ended_at is not None and session.attention_at)
+        if combination.step != "publish" and combination.fault in TAKES_EFFECT:
+            must(not waits, "the settling took no effect")
         else:
-            must(session.attention_at is not None, "an event was lost")
+            must(bool(waits), "an event was lost")
+
+    def _start_must_be_told(self, stage: Stage) -> None:
+        """By now or by the next sweep, with one id, and nothing left over."""
+        self.service.now += 60
+        report = self.service.sweep()
+        must(report["complete"], f"the next sweep: {report}")
+        told = {event["id"] for event in self.proxy.published if event["sid"] == stage.sid}
+        session = self.service.session(stage.sid)
+        must(told == {f"{stage.sid}.session.started.{session.started_at}"}, f"told {told}")
+        must(not session.unannounced, "still to be told after the sweep")
+        must((session.attention_at or 0) > self.service.now, "still due after the sweep")
 
     def _must_be_told(self, stage: Stage, *, warned: bool, living: Journey) -> None:
         """By now or by the next sweep: every event, each with one id, and nothing left over."""

@@ -134,6 +134,15 @@ KILLS = {
 }
 
 
+UNANNOUNCED = {
+    ("after", "create"),
+    ("before", "publish"),
+    ("after", "publish"),
+    ("before", "rearm"),
+}
+"""Killed here, a start is the sweep's to publish."""
+
+
 def kills() -> list[tuple[str, str, str]]:
     """journey, before or after, step. What only reads has nothing to leave half-done."""
     return [
@@ -162,6 +171,14 @@ def judge_kill(bench: Bench, mortal: Mortal, journey: str, when: str, step: str)
         # The audit, and the sweep that publishes what was left, through the proxy.
         service.enter(service.container(ONE_TRY, bench.proxy))
         what.judge(stage, answer)
+        if what.starts:
+            service.now += 60
+            report = service.sweep()
+            must(report["complete"], f"the next sweep: {report}")
+            for sid in service.sids():
+                must(not service.session(sid).unannounced, "still to be told after the sweep")
+            if (when, step) in UNANNOUNCED:
+                must(bool(bench.proxy.published), "the event was lost")
         if isinstance(what, Ending):
             service.now += 60
             report = service.sweep()

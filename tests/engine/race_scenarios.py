@@ -67,6 +67,7 @@ class Scenarios:
             signer=self.parts.signer,
             peppers=self.parts.peppers,
             claims_hook=None,
+            bus=self.parts.bus,
             now=now,
             sender=UNKNOWN,
         )

@@ -348,8 +348,10 @@ def test_every_write_of_the_store_refuses_milliseconds(
         ),
         partial(store.end, sid, now=MILLISECONDS, **ending),
         partial(store.end, sid, now=START, ended_at=MILLISECONDS, **ending),
-        partial(store.rearm, session, attention_at=MILLISECONDS),
-        partial(store.rearm, session, attention_at=START, warned_deadline_at=MILLISECONDS),
+        *(
+            partial(store.rearm, session, changed(session, name))
+            for name in ("attention_at", "warned_deadline_at", "warned_absolute_deadline_at")
+        ),
         partial(store.due, 0, MILLISECONDS),
         *(
             partial(store.create, changed(session, name))

@@ -6,14 +6,16 @@ RATCHET_SEED repeats a run; every failure names its seed.
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from ratchet import events, session_end, signing
+from ratchet import events, issue, session_end, signing
 from ratchet.errors import Fault, InvalidGrant
+from ratchet.policy import Policy
 from ratchet.reasons import Reason
 from ratchet.session import Session
 from ratchet.store import SessionStore
@@ -28,8 +30,12 @@ from tests.engine.outages import OUTAGES, rehearse
 SEED = int(os.environ.get("RATCHET_SEED") or secrets.randbits(32))
 SAMPLE = 48
 KILLED = 10
-# The two writes that an answer hangs on: in the sample whatever the seed is.
-ALWAYS_KILLED = [("refresh", "after", "rotate"), ("revoke", "after", "end")]
+# The writes that an answer hangs on: in the sample whatever the seed is.
+ALWAYS_KILLED = [
+    ("refresh", "after", "rotate"),
+    ("revoke", "after", "end"),
+    ("start", "after", "create"),
+]
 
 RANDOM = Random(SEED)  # noqa: S311 - no secret
 SAMPLED = sample(RANDOM, SAMPLE)
@@ -151,6 +157,28 @@ def test_an_event_that_is_lost_is_caught(on: Bench, monkeypatch: pytest.MonkeyPa
         on.judge(Combination("revoke", "publish", "internal"))
 
 
+def test_a_start_that_fails_with_the_bus_is_caught(
+    on: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strict(session: Any, policy: Any, *, store: Any, bus: Any, now: int) -> None:
+        bus.publish([events.started(session)])
+
+    monkeypatch.setattr(issue, "publish_start", strict)
+    with pytest.raises(BrokenPromise, match="publish failed the request"):
+        on.judge(Combination("start", "publish", "internal"))
+
+
+def test_a_start_that_is_lost_is_caught(on: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """one that is not due until its deadline is told of much too late"""
+
+    def filed(session: Session, policy: Policy) -> Session:
+        return replace(session, unannounced=True, attention_at=session.idle_deadline_at)
+
+    monkeypatch.setattr(issue, "unannounced", filed)
+    with pytest.raises(BrokenPromise, match="told set"):
+        on.judge(Combination("start", "publish", "internal"))
+
+
 def test_keys_that_are_first_asked_for_after_the_write_are_caught(
     on: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +221,8 @@ def test_a_proxy_that_does_nothing_changes_nothing(environment: dict[str, str]) 
             "keys": 1,
             "application": 3,
             "create": 1,
+            "publish": 1,
+            "rearm": 1,
             "rotate": 1,
         }
         service.forget_sessions()

@@ -29,6 +29,7 @@ from ratchet_cli import payload, template
 from ratchet_cli.functions import Functions
 from ratchet_cli.seed import ADA, SECRETS
 from tests.engine import engines
+from tests.event_schemas import delivered, problems
 from tests.functional.permissions import Employed, Roles, enforced
 
 ROOT = Path(__file__).parents[2]
@@ -288,6 +289,11 @@ class Service:
     def delete_item(self, sid: str) -> None:
         self._dynamodb.delete_item(TableName=self._sessions_table, Key={"sid": {"S": sid}})
 
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """What was published of sessions after their start."""
+        return [event for event in self.published if event["type"] != "session.started"]
+
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
 
@@ -361,6 +367,9 @@ def service(
     service.forget_attempts()
     for sid in {item["sid"]["S"] for item in _all(service)}:
         service.delete_item(sid)
+    for event in service.published:
+        detail = {name: value for name, value in event.items() if name != "type"}
+        assert not problems(delivered(event["type"], detail))
 
 
 def _all(service: Service) -> list[Any]:

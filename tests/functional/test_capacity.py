@@ -117,15 +117,26 @@ def test_an_id_token_costs_no_more_than_any_other_start_of_a_session(service: Se
     service.start()
     service.calls.clear()
     service.start()
-    (plain,) = charged(service)
+    plain = charged(service)
     with identity_provider() as provider:
         shop = test_id_tokens.Shop(service, provider)
         shop.bearer(shop.id_token(jti="warm"), KEY)
         service.calls.clear()
         answer = shop.bearer(shop.id_token(), KEY)
-    assert service.calls.names == ["PutItem"]
-    assert charged(service) == [plain]
+    assert service.calls.names == ["PutItem", "UpdateItem"]
+    assert charged(service) == plain
     assert item_bytes(service.item(answer["sid"])) <= MAX_ITEM_BYTES
+
+
+def test_a_start_is_one_write_and_one_more_for_its_event_each_with_the_index(
+    service: Service,
+) -> None:
+    """the session and both indexes; then it leaves its first place in one for the next"""
+    service.start()
+    service.calls.clear()
+    service.start()
+    assert service.calls.names == ["PutItem", "UpdateItem"]
+    assert charged(service) == [(3.0, True), (3.0, True)]
 
 
 def test_a_client_assertion_costs_one_write_unit_more(service: Service) -> None:

@@ -239,7 +239,7 @@ def test_a_refresh_of_a_bound_session_is_one_write_and_no_read(
 def untouched(service: Service, sid: str, before: Any, answer: Answer, error: str) -> None:
     assert (answer.status, answer["error"]) == (400, error)
     assert service.item(sid) == before
-    assert service.published == []
+    assert service.told == []
 
 
 def test_a_stolen_token_without_a_proof_is_refused_without_a_call(service: Service) -> None:
@@ -297,7 +297,7 @@ def test_with_the_key_an_old_token_is_reuse_as_ever(service: Service, client: Cl
     answer = client.refresh(first["refresh_token"])
     assert (answer.status, answer["error_reason"]) == (400, "reused")
     assert service.session(first["sid"]).ended_at == START
-    assert "session.reuse_detected" in [event["type"] for event in service.published]
+    assert "session.reuse_detected" in [event["type"] for event in service.told]
 
 
 def test_copies_of_earlier_refreshes_end_nothing_however_many(
@@ -700,7 +700,7 @@ def test_signing_out_with_an_old_token_is_no_reuse_without_the_key(
     answer = service.call("POST", "/oauth/revoke", form=form)
     assert (answer.status, answer.body) == (200, None)
     assert (answer.log["outcome"], answer.log["detail"]) == ("ignored", "replaced")
-    assert (service.item(first["sid"]), service.published) == (before, [])
+    assert (service.item(first["sid"]), service.told) == (before, [])
     assert client.refresh(latest["refresh_token"]).status == 200
 
 

@@ -183,5 +183,5 @@ def test_an_end_that_the_sdk_repeats_is_published_and_counted_all_the_same(
     broken.every_call_happens_twice()
     answer = service.refresh(first["refresh_token"])
     assert (answer.status, answer["error_reason"]) == (400, "reused")
-    assert "session.reuse_detected" in [event["type"] for event in service.published]
+    assert "session.reuse_detected" in [event["type"] for event in service.told]
     assert '"SessionsEnded"' in capsys.readouterr().out

@@ -92,11 +92,11 @@ def test_reuse_ends_that_session_only_and_tells(service: Service) -> None:
     service.refresh(service.refresh(stolen["refresh_token"])["refresh_token"])
     service.refresh(stolen["refresh_token"])
     assert service.refresh(other["refresh_token"]).status == 200
-    assert [event["type"] for event in service.published] == [
+    assert [event["type"] for event in service.told] == [
         "session.revoked",
         "session.reuse_detected",
     ]
-    for event in service.published:
+    for event in service.told:
         assert event["sid"] == stolen["sid"]
         assert event["reason"] == "reused"
         assert event["id"].startswith(stolen["sid"])
@@ -111,7 +111,7 @@ def test_a_second_reuse_publishes_nothing_more_and_keeps_the_first_end(service: 
     service.now += 5
     refused(service.refresh(first["refresh_token"]), Reason.REUSED)
     assert service.session(first["sid"]).ended_at == ended_at
-    assert len(service.published) == 2
+    assert len(service.told) == 2
 
 
 def test_an_application_with_leeway_0_takes_a_parent_at_no_time(service: Service) -> None:

@@ -512,7 +512,7 @@ def test_a_policy_that_holds_now_ends_what_would_have_ended_and_shortens_the_res
     assert done["sessions"] == {"ended": 1, "shortened": 2, "next": None}
     ended = service.session(idle["sid"])
     assert (ended.reason, ended.ended_at) == (Reason.IDLE_EXPIRED, service.now)
-    assert service.published[-1]["reason"] == "idle_expired"
+    assert service.told[-1]["reason"] == "idle_expired"
     assert service.refresh(idle["refresh_token"], "till")["error_reason"] == "idle_expired"
     assert idle_left(service, old["sid"]) == 30 * 3600 - DAY - 7200
     assert idle_left(service, fresh["sid"]) == 8 * 3600

@@ -25,7 +25,7 @@ def test_either_token_ends_the_whole_session_whatever_the_hint_says(
     assert (session.reason, session.ended_by) == (Reason.REVOKED_BY_USER, "demo-native")
     refused = service.refresh(first["refresh_token"])
     assert (refused.status, refused["error_reason"]) == (400, "revoked_by_user")
-    assert [event["type"] for event in service.published] == ["session.revoked"]
+    assert [event["type"] for event in service.told] == ["session.revoked"]
 
 
 def test_the_direct_parent_signs_out_too(service: Service) -> None:
@@ -42,7 +42,7 @@ def test_revoking_twice_is_200_and_changes_nothing(service: Service) -> None:
     service.now += 10
     assert revoke(service, first["refresh_token"]).status == 200
     assert service.session(first["sid"]).ended_at == ended_at
-    assert len(service.published) == 1
+    assert len(service.told) == 1
 
 
 @pytest.mark.parametrize("token", ["nonsense", "rt1_" + "A" * 104, "a.b.c"])
@@ -87,7 +87,7 @@ def test_a_session_that_has_expired_keeps_that_as_its_reason(service: Service) -
     assert revoke(service, first["refresh_token"], "demo-sensitive").status == 200
     session = service.session(first["sid"])
     assert (session.reason, session.ended_at) == (Reason.IDLE_EXPIRED, service.now)
-    assert [event["type"] for event in service.published] == ["session.expired"]
+    assert [event["type"] for event in service.told] == ["session.expired"]
     refused = service.refresh(first["refresh_token"], "demo-sensitive")
     assert refused["error_reason"] == "idle_expired"
 
@@ -104,7 +104,7 @@ def test_signing_out_with_a_copy_of_a_replaced_token_ends_the_session_as_reuse(
     third = service.refresh(second["refresh_token"])
     assert revoke(service, first["refresh_token"]).status == 200
     assert service.session(first["sid"]).reason is Reason.REUSED
-    assert "session.reuse_detected" in [event["type"] for event in service.published]
+    assert "session.reuse_detected" in [event["type"] for event in service.told]
     assert service.refresh(third["refresh_token"])["error_reason"] == "reused"
 
 

@@ -124,7 +124,7 @@ def test_signing_out_everywhere_ends_every_session_of_the_subject_and_no_other(
     for session in mine:
         assert service.session(session["sid"]).reason is Reason.REVOKED_EVERYWHERE
     assert service.refresh(eve["refresh_token"]).status == 200
-    assert len(service.published) == 3
+    assert len(service.told) == 3
 
 
 def test_an_access_token_of_an_ended_session_opens_nothing_and_says_why(service: Service) -> None:

@@ -12,6 +12,7 @@ import cfnlint.api
 import pytest
 
 from ratchet import outbound, wiring
+from ratchet.session import ANNOUNCED_WITHIN_SECONDS
 from ratchet_cli import template
 
 ROOT = Path(__file__).parents[2]
@@ -94,12 +95,31 @@ def test_every_reference_names_something_that_the_template_declares() -> None:
 def test_a_function_outlasts_what_it_waits_for() -> None:
     """Else Lambda kills it, and nobody is told a reason. API Gateway waits for 30 seconds."""
     timeouts = {name: properties["Timeout"] for name, properties in functions().items()}
-    hook, verifier, call = (
+    hook, verifier, call, event = (
         config.connect_timeout + config.read_timeout  # type: ignore[attr-defined] # it has them
-        for config in (wiring.HOOK_CONFIG, wiring.VERIFIER_CONFIG, wiring.CONFIG)
+        for config in (
+            wiring.HOOK_CONFIG,
+            wiring.VERIFIER_CONFIG,
+            wiring.CONFIG,
+            wiring.EVENTS_CONFIG,
+        )
     )
     tries = 3 * call
-    assert 3 * outbound.OVERALL_SECONDS + hook + tries < timeouts["IssueFunction"] < 30
-    assert verifier + hook + 2 * tries < timeouts["LoginFunction"] < 30
+    keys = 3 * outbound.OVERALL_SECONDS
+    assert keys + hook + event + 2 * tries < timeouts["IssueFunction"] < 30
+    assert verifier + hook + event + 3 * tries < timeouts["LoginFunction"] < 30
     log = wiring.LOG_CONFIG.connect_timeout + wiring.LOG_CONFIG.read_timeout  # type: ignore[attr-defined] # it has them
     assert 3 * tries + wiring.LOG_SECONDS + log < timeouts["SessionsFunction"] < 30
+
+
+def test_the_sweep_leaves_a_start_to_its_function_for_as_long_as_that_runs() -> None:
+    """else most starts that a sweep meets would be published twice"""
+    starting = {"IssueFunction", "LoginFunction"}
+    timeouts = [functions()[name]["Timeout"] for name in starting]
+    assert max(timeouts) < ANNOUNCED_WITHIN_SECONDS
+
+
+def test_nobody_who_signs_in_waits_for_eventbridge_for_more_than_two_seconds() -> None:
+    config = wiring.EVENTS_CONFIG
+    assert config.connect_timeout + config.read_timeout <= 2  # type: ignore[attr-defined]
+    assert config.retries["total_max_attempts"] == 1  # type: ignore[attr-defined]

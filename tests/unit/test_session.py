@@ -10,7 +10,13 @@ import pytest
 
 from ratchet.policy import PRESETS
 from ratchet.reasons import Reason
-from ratchet.session import Session, attention_at, idle_deadline
+from ratchet.session import (
+    ANNOUNCED_WITHIN_SECONDS,
+    Session,
+    attention_at,
+    idle_deadline,
+    told,
+)
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -162,26 +168,88 @@ def test_the_idle_deadline_is_never_later_than_the_absolute_one(
     assert idle_deadline(POLICY, absolute_deadline_at=absolute, now=NOW) == expected
 
 
+IDLE, ABSOLUTE = NOW + 1000, NOW + 5000
+
+
 @pytest.mark.parametrize(
-    ("warning", "warned_for", "expected"),
+    ("leads", "warned", "idle", "expected"),
     [
-        # to warn, or at its deadline if there is nothing to warn of
-        (100, None, NOW + 900),
-        (0, None, NOW + 1000),
-        # warned already, for this deadline or for one before a refresh
-        (100, NOW + 1000, NOW + 1000),
-        (100, NOW + 500, NOW + 900),
-        # the absolute deadline left less than the warning needs
-        (2000, None, NOW),
+        # nothing to warn of: at its deadline
+        ((0, 0), (None, None), IDLE, IDLE),
+        # before the idle deadline
+        ((100, 0), (None, None), IDLE, IDLE - 100),
+        # warned of it already, or of the one before a refresh
+        ((100, 0), (IDLE, None), IDLE, IDLE),
+        ((100, 0), (NOW + 500, None), IDLE, IDLE - 100),
+        # before the absolute deadline, as far as the idle one lets it come to that
+        ((0, 4500), (None, None), IDLE, NOW + 500),
+        ((0, 3000), (None, None), IDLE, IDLE),
+        ((0, 4500), (None, ABSOLUTE), IDLE, IDLE),
+        # warned of the one it had before it was shortened
+        ((0, 4500), (None, ABSOLUTE + 1), IDLE, NOW + 500),
+        # the first of both, then the other
+        ((100, 4500), (None, None), IDLE, NOW + 500),
+        ((100, 4500), (None, ABSOLUTE), IDLE, IDLE - 100),
+        ((600, 4500), (None, None), IDLE, NOW + 400),
+        ((100, 4500), (IDLE, ABSOLUTE), IDLE, IDLE),
+        # no refresh moves an idle deadline that is the absolute one
+        ((100, 0), (None, None), ABSOLUTE, ABSOLUTE),
+        ((100, 50), (None, None), ABSOLUTE, ABSOLUTE - 50),
+        ((100, 50), (None, ABSOLUTE), ABSOLUTE, ABSOLUTE),
+        # there was less time than a warning needs
+        ((2000, 0), (None, None), IDLE, NOW),
+        ((0, 9000), (None, None), IDLE, NOW),
     ],
 )
-def test_a_session_needs_attention_to_be_warned_of_and_at_its_deadline(
-    make_session: MakeSession, warning: int, warned_for: int | None, expected: int
+def test_a_session_needs_attention_before_each_deadline_and_at_the_first(
+    make_session: MakeSession,
+    leads: tuple[int, int],
+    warned: tuple[int | None, int | None],
+    idle: int,
+    expected: int,
 ) -> None:
+    policy = replace(POLICY, idle_warning_seconds=leads[0], absolute_warning_seconds=leads[1])
     session = make_session(
-        started_at=NOW, idle_deadline_at=NOW + 1000, warned_deadline_at=warned_for
+        started_at=NOW,
+        idle_deadline_at=idle,
+        absolute_deadline_at=ABSOLUTE,
+        warned_deadline_at=warned[0],
+        warned_absolute_deadline_at=warned[1],
     )
-    assert attention_at(session, replace(POLICY, idle_warning_seconds=warning)) == expected
+    assert attention_at(session, policy) == expected
+    new = replace(session, unannounced=True)
+    assert attention_at(new, policy) == NOW + ANNOUNCED_WITHIN_SECONDS
+    soon_over = replace(new, idle_deadline_at=NOW + 5)
+    assert attention_at(soon_over, policy) == NOW + 5
+
+
+@pytest.mark.parametrize(
+    ("late", "warned", "next_at"),
+    [
+        # on time: each warning by itself
+        (0, (None, ABSOLUTE), IDLE - 100),
+        # late: what is due by then, all at once
+        (499, (IDLE, ABSOLUTE), IDLE),
+    ],
+)
+def test_what_is_due_is_told_at_once_and_what_follows_is_next(
+    make_session: MakeSession, late: int, warned: tuple[int | None, int], next_at: int
+) -> None:
+    policy = replace(POLICY, idle_warning_seconds=100, absolute_warning_seconds=4500)
+    session = make_session(
+        started_at=NOW, idle_deadline_at=IDLE, absolute_deadline_at=ABSOLUTE, unannounced=True
+    )
+    after = told(session, policy, NOW + 500 + late)
+    assert (after.warned_deadline_at, after.warned_absolute_deadline_at) == warned
+    assert (after.unannounced, after.attention_at) == (False, next_at)
+    assert told(after, policy, NOW + 500 + late) == after
+
+
+def test_before_anything_is_due_nothing_but_the_start_is_told(make_session: MakeSession) -> None:
+    session = make_session(started_at=NOW, idle_deadline_at=IDLE, absolute_deadline_at=ABSOLUTE)
+    policy = replace(POLICY, idle_warning_seconds=100, absolute_warning_seconds=4500)
+    after = told(replace(session, unannounced=True), policy, NOW)
+    assert after == replace(session, attention_at=NOW + 500)
 
 
 def test_scopes_are_shown_in_a_stable_order(make_session: MakeSession) -> None:

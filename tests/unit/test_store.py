@@ -434,26 +434,70 @@ def test_a_session_is_due_from_the_exact_second_on(store: SessionStore, session:
 def test_a_rearmed_session_is_due_at_its_next_instant(
     store: SessionStore, session: Session
 ) -> None:
-    outcome = store.rearm(session, attention_at=NOW + 2000, warned_deadline_at=NOW + 1000)
+    becomes = replace(session, attention_at=NOW + 2000, warned_deadline_at=NOW + 1000)
+    becomes = replace(becomes, warned_absolute_deadline_at=NOW + 3000)
+    outcome = store.rearm(session, becomes)
     assert outcome.done
-    assert outcome.session == replace(
-        session, attention_at=NOW + 2000, warned_deadline_at=NOW + 1000
-    )
+    assert outcome.session == becomes
     assert due(store, session.sid, NOW + 1999) == [[]]
     assert due(store, session.sid, NOW + 2000) == [[session.sid]]
 
 
 def test_the_second_of_two_sweeps_rearms_nothing(store: SessionStore, session: Session) -> None:
-    store.rearm(session, attention_at=NOW + 2000)
-    again = store.rearm(session, attention_at=NOW + 3000, warned_deadline_at=NOW)
+    first = replace(session, attention_at=NOW + 2000)
+    store.rearm(session, first)
+    again = store.rearm(session, replace(session, attention_at=NOW + 3000, warned_deadline_at=NOW))
     assert not again.done
-    assert again.session == replace(session, attention_at=NOW + 2000)
+    assert again.session == first
+
+
+def test_a_session_whose_deadlines_were_brought_forward_is_not_rearmed_by_what_was_seen(
+    store: SessionStore, session: Session
+) -> None:
+    for idle, absolute in ((NOW + 900, session.absolute_deadline_at), (NOW + 800, NOW + 800)):
+        seen = store.get(session.sid)
+        assert seen is not None
+        store.shorten(
+            seen,
+            idle_deadline_at=idle,
+            absolute_deadline_at=absolute,
+            attention_at=NOW + 1000,
+        )
+        assert not store.rearm(seen, replace(seen, attention_at=NOW + 2000)).done
+
+
+def test_a_session_that_was_refreshed_since_it_was_seen_is_rearmed(
+    store: SessionStore, session: Session
+) -> None:
+    """its next visit then files it under its new instant"""
+    store.rotate(rotation(session), NOW + 999)
+    assert store.rearm(session, replace(session, attention_at=NOW + 2000)).done
+
+
+def test_a_start_that_was_published_leaves_no_mark(store: SessionStore, session: Session) -> None:
+    new = replace(session, sid="B" * 22, unannounced=True)
+    assert store.create(new) == new
+    assert store.get(new.sid) == new
+    becomes = replace(new, unannounced=False, attention_at=NOW + 2000)
+    assert store.rearm(new, becomes).session == becomes
+    assert "unannounced" not in to_item(becomes)
+
+
+def test_the_end_of_a_session_whose_start_is_to_be_published_keeps_that_until_it_is_settled(
+    store: SessionStore, session: Session
+) -> None:
+    new = replace(session, sid="B" * 22, unannounced=True)
+    store.create(new)
+    ended = end(store, new).session
+    assert ended.unannounced
+    settled = store.settle(ended).session
+    assert settled == replace(ended, unannounced=False, attention_at=None)
 
 
 def test_an_ended_session_is_not_rearmed(store: SessionStore, session: Session) -> None:
     ended = end(store, session, now=NOW + 1000, idle_deadline_at=NOW + 1000).session
     assert ended.attention_at == session.attention_at
-    assert not store.rearm(session, attention_at=NOW + 2000).done
+    assert not store.rearm(session, replace(session, attention_at=NOW + 2000)).done
     assert store.get(session.sid) == ended
 
 

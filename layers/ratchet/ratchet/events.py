@@ -8,7 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
-from ratchet.session import Session
+from ratchet.session import Deadline, Session
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -104,19 +104,24 @@ def count_ends(sessions: Iterable[Session]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a session. The same event, published twice, has the same id."""
+    """Something that happened to a session. The same event, published twice, has the same id.
+
+    about: which of several of its type and `at` it is, if there may be. more: what only events of
+    this type say.
+    """
 
     type: str
     session: Session
     reason: Reason | None
     at: int
+    about: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
-        return f"{self.session.sid}.{self.type}.{self.at}"
+        return ".".join(filter(None, (self.session.sid, self.type, self.about, str(self.at))))
 
     def detail(self) -> dict[str, Any]:
-        evidence = self.session.evidence if self.type == "session.reuse_detected" else {}
         return {
             "id": self.id,
             "sid": self.session.sid,
@@ -127,28 +132,63 @@ class Event:
             "generation": self.session.generation,
             "idle_deadline_at": self.session.idle_deadline_at,
             "absolute_deadline_at": self.session.absolute_deadline_at,
-            "ended_by": self.session.ended_by or None,
-            **evidence,
+            **self.more,
         }
 
 
+def started(session: Session) -> Event:
+    """Its deadlines are those of when it is published, which may be after the first refresh."""
+    return Event(
+        type="session.started",
+        session=session,
+        reason=None,
+        at=session.started_at,
+        more={name: getattr(session, name) or None for name in ("device", "network", "agent")},
+    )
+
+
 def ending(session: Session) -> list[Event]:
-    """The events of an ended session; a reuse has one of its own besides."""
+    """The events of an ended session, after its start if that is still to be published.
+
+    A reuse has one of its own besides.
+    """
     at = session.ended_at or 0
-    expired = session.reason in (Reason.IDLE_EXPIRED, Reason.ABSOLUTE_EXPIRED)
-    types = ["session.expired" if expired else "session.revoked"]
-    if session.reason is Reason.REUSED:
-        types.append("session.reuse_detected")
-    return [Event(type=name, session=session, reason=session.reason, at=at) for name in types]
+    reason = session.dead_because(at)
+
+    def end(name: str, **more: Any) -> Event:
+        more |= {"ended_by": session.ended_by or None}
+        return Event(type=name, session=session, reason=reason, at=at, more=more)
+
+    expired = reason in (Reason.IDLE_EXPIRED, Reason.ABSOLUTE_EXPIRED)
+    happened = [started(session)] if session.unannounced else []
+    happened.append(end("session.expired" if expired else "session.revoked"))
+    if reason is Reason.REUSED:
+        evidence = {"reuse_cause": "unknown", **session.evidence}
+        happened.append(end("session.reuse_detected", **evidence))
+    return happened
 
 
-def expiring(session: Session) -> Event:
-    """The warning before an idle deadline; its `at` is that deadline."""
+def due(session: Session, told: Session) -> list[Event]:
+    """The events of a live session after which it is what `session.told` says."""
+    happened = [started(session)] if session.unannounced and not told.unannounced else []
+    if told.warned_absolute_deadline_at != session.warned_absolute_deadline_at:
+        happened.append(expiring(session, "absolute"))
+    if told.warned_deadline_at != session.warned_deadline_at:
+        happened.append(expiring(session, "idle"))
+    return happened
+
+
+def expiring(session: Session, deadline: Deadline) -> Event:
+    """The warning before a deadline, which is its `at`."""
+    idle = deadline == "idle"
+    at = session.idle_deadline_at if idle else session.absolute_deadline_at
     return Event(
         type="session.expiring",
         session=session,
-        reason=Reason.IDLE_EXPIRED,
-        at=session.idle_deadline_at,
+        reason=Reason.IDLE_EXPIRED if idle else Reason.ABSOLUTE_EXPIRED,
+        at=at,
+        about=deadline,
+        more={"deadline": deadline, "deadline_at": at},
     )
 
 

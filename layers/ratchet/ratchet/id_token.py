@@ -20,6 +20,7 @@ from ratchet.assertion import (
 )
 from ratchet.dpop import DPoPProof
 from ratchet.errors import Fault, UnauthorizedClient
+from ratchet.events import Bus
 from ratchet.hook import Hook
 from ratchet.issue import MAX_ACR, SignIn, start_session
 from ratchet.proof import Proof
@@ -49,6 +50,7 @@ def session_of_id_token(
     signer: Signer,
     peppers: Peppers,
     claims_hook: Hook | None,
+    bus: Bus,
     now: int,
 ) -> Response:
     """A session of this application for the subject of an ID token of an issuer that it trusts.
@@ -90,6 +92,7 @@ def session_of_id_token(
         signer=signer,
         peppers=peppers,
         claims_hook=claims_hook,
+        bus=bus,
         now=now,
         sender=request.sender,
         proof=proof,

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ratchet import access_token, custom_claims, dpop, refresh_token
@@ -13,6 +13,7 @@ from ratchet.assertion import RefusedAssertion
 from ratchet.claims_hook import enriched
 from ratchet.dpop import DPoPProof, is_thumbprint
 from ratchet.errors import InvalidRequest, InvalidScope, InvalidTarget, UnauthorizedClient
+from ratchet.events import Bus
 from ratchet.hook import Hook
 from ratchet.proof import Proof
 from ratchet.reasons import Reason
@@ -20,8 +21,9 @@ from ratchet.refresh_token import Peppers
 from ratchet.request import Parameters
 from ratchet.response import Response
 from ratchet.sender import Sender
-from ratchet.session import MAX_SUB, Session, attention_at, idle_deadline
+from ratchet.session import MAX_SUB, Session, idle_deadline
 from ratchet.session_item import MAX_ITEM_BYTES, largest_bytes
+from ratchet.session_start import publish_start, unannounced
 from ratchet.signing import Sign, Signer
 from ratchet.store import SessionStore
 from ratchet.token_response import token_response
@@ -155,6 +157,7 @@ def start_session(
     signer: Signer,
     peppers: Peppers,
     claims_hook: Hook | None,
+    bus: Bus,
     now: int,
     sender: Sender,
     proof: Proof | None = None,
@@ -209,7 +212,7 @@ def start_session(
         absolute_deadline_at=absolute_deadline_at,
         expires_at=idle_deadline_at + policy.retention_seconds,
     )
-    session = replace(session, attention_at=attention_at(session, policy))
+    session = unannounced(session, policy)
     if (size := largest_bytes(session)) > MAX_ITEM_BYTES:
         raise InvalidRequest(
             f"All of it together is {size - MAX_ITEM_BYTES} bytes too long for a session."
@@ -226,7 +229,7 @@ def start_session(
     )
     signed = sign(claims)
     if proof is None:
-        store.create(session)
+        stored = store.create(session)
     else:
         bound = proof.bind(
             session,
@@ -248,6 +251,8 @@ def start_session(
                 peppers=peppers,
                 now=now,
             )
+    if stored.unannounced:
+        publish_start(stored, policy, store=store, bus=bus, now=now)
     return token_response(
         signed, claims, now=now, session=session, refresh_token=str(token), outcome="started"
     )

@@ -141,6 +141,7 @@ def login(
         signer=signer,
         peppers=peppers,
         claims_hook=claims_hook,
+        bus=bus,
         now=now,
         sender=sender,
     )

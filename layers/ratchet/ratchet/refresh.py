@@ -16,6 +16,7 @@ docs/decisions.md has the reasons for the leeway, which RFC 9700 does not know.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -231,7 +232,7 @@ def _file_earlier(session: Session, policy: Policy, store: SessionStore) -> None
     The one case of a second write: once a session, and only after such a change.
     """
     try:
-        store.rearm(session, attention_at=attention_at(session, policy))
+        store.rearm(session, replace(session, attention_at=attention_at(session, policy)))
     except Fault as fault:
         # The rotation has taken place; the next one will come here again.
         events.log("not filed earlier", level="WARNING", sid=session.sid, fault=str(fault))

@@ -1,8 +1,8 @@
 """A session: one sign-in of one subject in one application on one device. Pure rules, no clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from ratchet.policy import Policy
 from ratchet.reasons import Reason
@@ -10,6 +10,10 @@ from ratchet.reasons import Reason
 MAX_SUB = 128
 MAX_NETWORK = len("ffff:ffff:ffff::/48")
 MAX_AGENT = 24
+ANNOUNCED_WITHIN_SECONDS = 30
+"""Longer than the function runs that starts a session, and publishes that itself."""
+
+Deadline = Literal["idle", "absolute"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +120,36 @@ def idle_deadline(policy: Policy, *, absolute_deadline_at: int, now: int) -> int
     return min(now + policy.idle_ttl_seconds, absolute_deadline_at)
 
 
+def warnings(session: Session, policy: Policy) -> dict[Deadline, int]:
+    """Which deadlines of a live session are still to be warned of, and from when on.
+
+    Where the idle deadline is the absolute one no refresh moves it, so that one counts alone.
+    """
+    absolute, idle = session.absolute_deadline_at, session.idle_deadline_at
+    found: dict[Deadline, int] = {}
+    if policy.absolute_warning_seconds and session.warned_absolute_deadline_at != absolute:
+        found["absolute"] = max(absolute - policy.absolute_warning_seconds, session.started_at)
+    if idle < absolute and policy.idle_warning_seconds and session.warned_deadline_at != idle:
+        found["idle"] = max(idle - policy.idle_warning_seconds, session.started_at)
+    return found
+
+
 def attention_at(session: Session, policy: Policy) -> int:
-    """When the sweep must next look at a live session: to warn, or at its deadline."""
-    warning_at = session.idle_deadline_at - policy.idle_warning_seconds
-    if policy.idle_warning_seconds and session.warned_deadline_at != session.idle_deadline_at:
-        return max(warning_at, session.started_at)
-    return session.idle_deadline_at
+    """When the sweep must next look at a live session: to publish its start, to warn, or at its
+    deadline. May be past: then it is due."""
+    if session.unannounced:
+        return min(session.started_at + ANNOUNCED_WITHIN_SECONDS, session.idle_deadline_at)
+    return min([*warnings(session, policy).values(), session.idle_deadline_at])
+
+
+def told(session: Session, policy: Policy, now: int) -> Session:
+    """What a live session becomes once all that is due by now has been published of it."""
+    due = [deadline for deadline, at in warnings(session, policy).items() if at <= now]
+    idle, absolute = session.warned_deadline_at, session.warned_absolute_deadline_at
+    after = replace(
+        session,
+        unannounced=False,
+        warned_deadline_at=session.idle_deadline_at if "idle" in due else idle,
+        warned_absolute_deadline_at=session.absolute_deadline_at if "absolute" in due else absolute,
+    )
+    return replace(after, attention_at=attention_at(after, policy))

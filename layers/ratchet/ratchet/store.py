@@ -93,12 +93,14 @@ class SessionStore:
         self._client = client
         self._table = table
 
-    def create(self, session: Session) -> None:
+    def create(self, session: Session) -> Session:
         """Writes a new session, whose id is random."""
         # 128 random bits do not collide. If the id is taken, then by this very put, which the SDK
         # repeated after its answer was lost.
-        if self.create_once(session).current_hash != session.current_hash:
+        stored = self.create_once(session)
+        if stored.current_hash != session.current_hash:
             raise Fault("dynamodb: the session id is taken")
+        return stored
 
     def create_once(self, session: Session) -> Session:
         """Writes a new session, or returns the one that has its id already."""
@@ -254,24 +256,32 @@ class SessionStore:
             session.sid,
             ["ended_at = :ended"],
             [],
-            ["attention_at", "attention_shard"],
+            ["attention_at", "attention_shard", "unannounced"],
             {":ended": seconds(session.ended_at or 0)},
         )
 
-    def rearm(
-        self, session: Session, *, attention_at: int, warned_deadline_at: int | None = None
-    ) -> Outcome:
-        """Files a live session under its next instant, unless somebody else already has."""
+    def rearm(self, session: Session, becomes: Session) -> Outcome:
+        """Files a live session under its next instant, unless somebody else already has, or has
+        brought a deadline forward.
+
+        becomes: the same session with another `attention_at`, and with the marks of what has been
+        published of it meanwhile.
+        """
         sets = ["attention_at = :next"]
         values: Item = {
             ":seen": seconds(session.attention_at or 0),
-            ":next": seconds(attention_at),
+            ":next": seconds(becomes.attention_at or 0),
+            ":idle": seconds(session.idle_deadline_at),
+            ":absolute": seconds(session.absolute_deadline_at),
         }
-        if warned_deadline_at is not None:
-            sets.append("warned_deadline_at = :warned")
-            values[":warned"] = seconds(warned_deadline_at)
+        for name in ("warned_deadline_at", "warned_absolute_deadline_at"):
+            if (deadline := getattr(becomes, name)) not in (None, getattr(session, name)):
+                sets.append(f"{name} = :{name}")
+                values[f":{name}"] = seconds(deadline)
+        removes = ["unannounced"] if session.unannounced and not becomes.unannounced else []
         conditions = ["attention_at = :seen", "attribute_not_exists(ended_at)"]
-        return self._update(session.sid, conditions, sets, [], values)
+        conditions += ["idle_deadline_at >= :idle", "absolute_deadline_at >= :absolute"]
+        return self._update(session.sid, conditions, sets, removes, values)
 
     def shorten(
         self,

@@ -34,7 +34,7 @@ from ratchet.errors import Fault
 from ratchet.events import Bus
 from ratchet.policy import PRESETS
 from ratchet.reasons import Reason
-from ratchet.session import Session, attention_at
+from ratchet.session import Session, told
 from ratchet.session_end import end_session
 from ratchet.session_item import ATTENTION_SHARDS
 from ratchet.store import SessionStore
@@ -46,7 +46,16 @@ MARGIN_MS = 15_000
 and after it the one that keeps the position."""
 WORKERS = 16
 """Calls at the same time, for all shards together: as many as one CPU can feed."""
-WHAT = ("ended", "warned", "rearmed", "published", "unpublished", "overtaken", "faults")
+WHAT = (
+    "ended",
+    "warned",
+    "announced",
+    "rearmed",
+    "published",
+    "unpublished",
+    "overtaken",
+    "faults",
+)
 """What a visit is counted under: in the report if there was any, as a metric also if none."""
 
 
@@ -227,15 +236,13 @@ def _due(session: Session, application: Application | None, run: _Run) -> Step:
             now=now,
         )
         return Step(session=session, what="ended", end=end, events=events.ending, file=store.settle)
-    next_at = attention_at(session, policy)
-    if next_at > now:
-        return Step(
-            session=session, what="rearmed", file=partial(store.rearm, attention_at=next_at)
-        )
-    deadline = session.idle_deadline_at
+    after = told(session, policy, now)
+    happened = events.due(session, after)
+    types = {event.type for event in happened}
     return Step(
         session=session,
-        what="warned",
-        events=lambda warned: [events.expiring(warned)],
-        file=partial(store.rearm, attention_at=deadline, warned_deadline_at=deadline),
+        what="warned" if "session.expiring" in types else "announced" if types else "rearmed",
+        left="unpublished" if happened else "faults",
+        events=lambda _: happened,
+        file=partial(store.rearm, becomes=after),
     )

@@ -93,9 +93,7 @@ def carry_out(
             open_steps.append(replace(step, session=ended.session, what="", left=""))
 
     untold: dict[str, Fault] = {}
-    happened = [event for step in open_steps for event in step.events(step.session)]
-    batches = [happened[at : at + PUT_EVENTS] for at in range(0, len(happened), PUT_EVENTS)]
-    for batch, answer in each(bus.publish, batches):
+    for batch, answer in each(bus.publish, _batches(open_steps)):
         if isinstance(answer, Fault):
             refused = answer.refused if isinstance(answer, EntriesRefused) else batch
             untold |= {event.session.sid: answer for event in refused}
@@ -118,9 +116,21 @@ def carry_out(
     return Done(counted, in_time=not late)
 
 
+def _batches(steps: Iterable[Step]) -> list[list[Event]]:
+    """The events in calls of at most ten, all of a session in the same one: they have an order."""
+    batches: list[list[Event]] = []
+    for step in steps:
+        happened = step.events(step.session)
+        if batches and len(batches[-1]) + len(happened) <= PUT_EVENTS:
+            batches[-1] += happened
+        elif happened:
+            batches.append(list(happened))
+    return batches
+
+
 def _log_left(step: Step, fault: Fault) -> None:
     happened = step.events(step.session)
-    if step.session.ended_at is None or not happened:
+    if not happened:
         events.log("sweep", level="ERROR", sid=step.session.sid, fault=str(fault))
         return
     about = {"sid": step.session.sid, "event_id": happened[0].id, "fault": str(fault)}

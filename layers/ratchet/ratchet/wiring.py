@@ -48,6 +48,8 @@ HOOK_CONFIG = Config(
     retries={"total_max_attempts": 1},
     max_pool_connections=64,
 )
+# Asked once too: an event that is not accepted now is for the sweep, and nobody waits for it.
+EVENTS_CONFIG = CONFIG.merge(Config(retries={"total_max_attempts": 1}))
 # The one that checks passwords hashes on purpose slowly.
 VERIFIER_CONFIG = HOOK_CONFIG.merge(Config(read_timeout=5))
 
@@ -93,7 +95,7 @@ def build(settings: Settings) -> Parts:
         peppers=SecretPeppers(peppers),
         dead_sessions=DeadSessions(),
         seen_proofs=SeenProofs(),
-        bus=Bus(lambda: _lazily("events"), settings.event_bus),
+        bus=Bus(lambda: _lazily("events", EVENTS_CONFIG), settings.event_bus),
         provider_keys=provider_keys,
         client_assertions=ClientAssertions(provider_keys, single_use),
         claims_hook=_hook(settings.claims_function),

@@ -51,6 +51,7 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
             signer=parts.signer,
             peppers=parts.peppers,
             claims_hook=parts.claims_hook,
+            bus=parts.bus,
             now=now,
         )
     except RefusedAssertion as refused:
