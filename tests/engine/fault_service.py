@@ -103,7 +103,7 @@ class Service:
             patch.setattr(edge, "clock", lambda: self.now)
             patch.setattr(events, "count", lambda *_, **__: None)
             patch.setattr(wiring, "_parts", None)
-            # The keys' age is no part of a journey; it is asked of other secrets than the stage has.
+            # No part of a journey, and asked of other secrets than the stage has.
             patch.setattr(wiring, "key_secrets", dict)
             patch.setattr(logger, "propagate", False)
             patch.setattr(logger, "handlers", [handler])
