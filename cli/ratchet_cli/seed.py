@@ -39,7 +39,7 @@ APPLICATIONS: dict[str, dict[str, Any]] = {
     "demo-backend": {
         "preset": "machine",
         "grant_types": {"client_credentials"},
-        "scopes": {"sessions:read", "sessions:revoke"},
+        "scopes": {"sessions:read", "sessions:revoke", "sessions:touch"},
         "starts_sessions_for": {"demo-browser", "demo-native", "demo-sensitive"},
         "introspects_any": True,
     },

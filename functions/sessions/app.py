@@ -1,22 +1,18 @@
-"""/sessions: a subject's own, or any for an application; and the pages that show them."""
+"""/sessions: a subject's own, or any for an application; API use; and the pages that show them."""
 
 from ratchet import account, endpoint, sessions, wiring
 from ratchet.parts import Parts
 from ratchet.protected_resource import authorize
 from ratchet.request import Request
 from ratchet.response import Response
+from ratchet.touch import touch_sessions
 
 
 def list_sessions(request: Request, parts: Parts, now: int) -> Response:
     query, caller = request.query_parameters(), authorize(request, parts, now)
     sub, cursor = query.text("sub"), query.text("cursor")
     return sessions.list_sessions(
-        caller,
-        sub=sub,
-        cursor=cursor,
-        applications=parts.applications,
-        store=parts.store,
-        now=now,
+        caller, sub=sub, cursor=cursor, applications=parts.applications, store=parts.store, now=now
     )
 
 
@@ -56,6 +52,11 @@ def end_all(request: Request, parts: Parts, now: int) -> Response:
     )
 
 
+def touch(request: Request, parts: Parts, now: int) -> Response:
+    caller, body = authorize(request, parts, now), request.json()
+    return touch_sessions(caller, body, applications=parts.applications, store=parts.store, now=now)
+
+
 def page(request: Request, parts: Parts, now: int) -> Response:
     name, client_id = request.path_parameters["page"], request.query_parameters().text("client_id")
     return account.page(name, client_id, applications=parts.applications, now=now)
@@ -72,6 +73,7 @@ handler = endpoint.handler(
         "DELETE /sessions": end_all,
         "GET /sessions/{sid}": show,
         "DELETE /sessions/{sid}": end_one,
+        "POST /sessions/touch": touch,
         "GET /account/{page}": page,
         "GET /account/{version}/{file}": file,
     },

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from ratchet import refresh as refresh_flow
 from ratchet import refresh_token
+from ratchet.policy import Policy
 from ratchet.refresh_token import Peppers, RefreshToken
 from ratchet.session import Session
 from ratchet.session_item import Item
@@ -118,11 +119,19 @@ def _reuse_ends_nothing() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _uses_that_the_token_cannot_keep() -> Iterator[None]:
+    """API use keeps a session alive for longer than its token is good for."""
+    with patch.object(Policy, "lasting_tokens", property(lambda policy: not policy.rotation)):
+        yield
+
+
 BROKEN: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "leeway on grandparents": _leeway_on_grandparents,
     "parent answered after its successor was used": _parent_after_its_successor_was_used,
     "unconditional rotation": lambda: _without_condition("current_hash"),
     "get, then put": _get_then_put,
     "reuse ends nothing": _reuse_ends_nothing,
+    "uses that the token cannot keep": _uses_that_the_token_cannot_keep,
     "no deadline in the condition": lambda: _without_condition("idle_deadline_at"),
 }

@@ -17,6 +17,7 @@ from tests.engine.fault_service import (
     KEYED,
     NATIVE,
     STRICT,
+    TOUCHED,
     TRUSTING,
     Answer,
     Service,
@@ -200,6 +201,32 @@ class Show(Journey):
         must(answer["status"] == "active", f"{answer['status']}")
 
 
+class Touch(Journey):
+    """An API's use of a session counts, once. stage.access: a token of the API's own."""
+
+    def prepare(self, stage: Stage) -> None:
+        stage.client_id = TOUCHED
+        super().prepare(stage)
+        stage.service.now += 60
+        form = {"grant_type": "client_credentials"}
+        answer = stage.service.call("POST", "/oauth/token", form=form, auth=BACKEND)
+        stage.access = answer["access_token"]
+
+    def request(self, stage: Stage) -> Answer:
+        body = {"sids": [stage.sid]}
+        return stage.service.call("POST", "/sessions/touch", body=body, bearer=stage.access)
+
+    def judge(self, stage: Stage, answer: Answer) -> None:
+        (found,) = answer["sessions"]
+        # "fresh": the write had taken effect, and its answer was lost
+        must(found["outcome"] in ("touched", "fresh"), found["outcome"])
+        session = stage.service.session(stage.sid)
+        counted = (session.active_at or 0) >= session.started_at + 60
+        must(counted, f"active at {session.active_at}")
+        must(session.idle_deadline_at == found["idle_deadline_at"], "another deadline")
+        must(stage.service.refresh(stage.token, TOUCHED).status == 200, "its token does not work")
+
+
 class List(Journey):
     def request(self, stage: Stage) -> Answer:
         return stage.service.call("GET", "/sessions", bearer=stage.access)
@@ -341,6 +368,7 @@ JOURNEYS: Mapping[str, tuple[Journey, tuple[str, ...]]] = {
     "sign out": (SignOut(), ("session", "end", "publish", "settle")),
     "introspect": (Introspect(), ("peppers", "application", "session")),
     "show": (Show(), ("keys", "application", "session")),
+    "touch": (Touch(), ("keys", "application", "batch", "touch")),
     "list": (List(), ("session", "list", "batch")),
     "sweep": (Sweep(), ("due", "batch", "application", "end", "publish", "settle")),
     "sweep, living": (SweepLiving(), ("due", "batch", "rearm")),

@@ -5,7 +5,7 @@ itself which step of the service it is:
 
     peppers  keys                        Secrets Manager
     application  session  create  use    DynamoDB: GetItem, PutItem
-    rotate  end  settle  rearm           DynamoDB: UpdateItem
+    rotate  end  settle  rearm  touch    DynamoDB: UpdateItem
     due  list  batch                     DynamoDB: Query, BatchGetItem
     publish                              EventBridge
 """
@@ -43,7 +43,7 @@ _HOLD_SECONDS = 20.0
 DYNAMODB = frozenset(
     {
         *("application", "session", "create", "use", "rotate", "end", "settle", "rearm"),
-        *("due", "position", "list", "batch"),
+        *("touch", "due", "position", "list", "batch"),
     }
 )
 SECRETS = frozenset({"peppers", "keys"})
@@ -76,6 +76,8 @@ def step_of(target: str, body: Mapping[str, Any]) -> str:
         expression = body["UpdateExpression"]
         if "rotated_at = :now" in expression:
             return "rotate"
+        if "active_at = :now" in expression:
+            return "touch"
         if "ended_at = :ended" in expression:
             return "end"
         return "rearm" if "attention_at = :next" in expression else "settle"

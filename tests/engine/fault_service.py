@@ -25,7 +25,7 @@ from ratchet.application import JWT_BEARER, Application
 from ratchet.key_rotation import first_signing_keys
 from ratchet.kms_keys import KmsKeys
 from ratchet.parts import Parts
-from ratchet.policy import PRESETS
+from ratchet.policy import PRESETS, Policy
 from ratchet.session import Session
 from ratchet.session_item import from_item
 from ratchet.settings import Settings
@@ -41,7 +41,7 @@ ISSUER = "https://id.test"
 START = 1_800_000_000
 KEY = "a-random-idempotency-key"
 BACKEND = ("demo-backend", SECRETS["demo-backend"])
-NATIVE, STRICT = "demo-native", "demo-sensitive"
+NATIVE, STRICT, TOUCHED = "demo-native", "demo-sensitive", "demo-browser"
 TRUSTING, KEYED = "fault-id-token", "fault-private-key"
 
 ONE_TRY = Config(
@@ -110,7 +110,7 @@ class Service:
             yield self
 
     def register(self, provider: IdentityProvider) -> None:
-        """The applications that a local stack is not seeded with."""
+        """The applications that a local stack is not seeded with, or not like this."""
         self.provider = provider
         trusted = TrustedIssuer(issuer=provider.url, audience=("shop",), subject_prefix="idp:")
         trusting = Application(
@@ -130,6 +130,11 @@ class Service:
         )
         for application in (trusting, keyed):
             self.container().applications.put(application, {"preset": "native"})
+        applications = self.container().applications
+        browser = applications.get(TOUCHED, START)
+        assert browser is not None
+        numbers = {"preset": "browser", "touch_interval_seconds": 60}
+        applications.put(replace(browser, policy=Policy.from_mapping(numbers)), numbers)
 
     def container(self, config: Config = ONE_TRY, proxy: FaultProxy | None = None) -> Parts:
         """A cold container, which reaches AWS through the proxy, or else directly."""
@@ -175,12 +180,17 @@ class Service:
         url: str,
         *,
         form: Mapping[str, str] | None = None,
+        body: Any = None,
         auth: tuple[str, str] | None = None,
         bearer: str | None = None,
         key: str | None = None,
     ) -> Answer:
         headers = [("Host", "id.test")]
+        sent = b"" if body is None else json.dumps(body).encode()
+        if body is not None:
+            headers.append(("Content-Type", "application/json"))
         if form is not None:
+            sent = urlencode(form).encode()
             headers.append(("Content-Type", "application/x-www-form-urlencoded"))
         if auth is not None:
             encoded = "Basic " + _base64(":".join(auth))
@@ -195,7 +205,7 @@ class Service:
             path=parts.path,
             query=parts.query,
             headers=headers,
-            body=urlencode(form or {}).encode() if form is not None else b"",
+            body=sent,
             source_ip="192.0.2.1",
         )
         matched = payload.match(self._routes, method, parts.path)

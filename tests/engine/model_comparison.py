@@ -19,6 +19,7 @@ from typing import Any
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from ratchet import refresh_token
 from ratchet.policy import Policy
 from ratchet.reasons import Reason
 from ratchet.session_item import MAX_ITEM_BYTES, Item, from_item, item_bytes
@@ -60,9 +61,18 @@ class Witness:
             self.idle_deadline_at = idle_deadline_at
             return
         reason = Reason(answer["error_reason"])
+        newest = not self.successors[token] - {token}
+        early = reason is Reason.IDLE_EXPIRED and now < self.idle_deadline_at
+        assert not (newest and early), "expired before the deadline that was promised"
         if reason is Reason.REUSED or reason.name.startswith("REVOKED"):
             assert self.final in (None, reason), f"{self.final} became {reason}"
             self.final = reason
+
+    def saw_use(self, idle_deadline_at: int, now: int) -> None:
+        assert self.final is None, f"in use after it had ended: {self.final}"
+        assert now < self.idle_deadline_at, "revived"
+        assert self.idle_deadline_at <= idle_deadline_at <= self.absolute_deadline_at
+        self.idle_deadline_at = idle_deadline_at
 
 
 # --- who plays ------------------------------------------------------------------------------------
@@ -131,6 +141,7 @@ class Compared(RuleBasedStateMachine):
             assert session.generation == len(chain.tokens) - 1
             assert session.idle_deadline_at == chain.idle_deadline_at
             assert session.absolute_deadline_at == chain.absolute_deadline_at
+            assert session.active_at == chain.active_at
             assert session.reason is chain.ended, f"{session.reason} stored, true: {chain.ended}"
             assert (session.ended_at is None) == (chain.ended is None)
             assert session.sealed is None or chain.ended is None
@@ -197,10 +208,18 @@ class Compared(RuleBasedStateMachine):
         now = self.service.now
         absolute = now + ABSOLUTE_TTL
         idle = now + IDLE_TTL
-        token = Token(answer["refresh_token"], idle if self.policy.rotation else absolute, absolute)
-        self.chains.append(Chain(answer["sid"], sub, now, idle, absolute, [token]))
+        token = Token(answer["refresh_token"], absolute if self._lasting else idle, absolute)
+        active_at = now if self.policy.touch_interval_seconds else None
+        chain = Chain(answer["sid"], sub, now, idle, absolute, [token], active_at=active_at)
+        self.chains.append(chain)
+        self._made_like(token)
         self.actors.append(Actors(token, answer["access_token"]))
         self.witnesses.append(Witness(idle, absolute))
+
+    @property
+    def _lasting(self) -> bool:
+        """Whether a new token has to last as long as its session may."""
+        return not self.policy.rotation or self.policy.touch_interval_seconds > 0
 
     def _items(self) -> list[Item]:
         # one call, and none that the service makes
@@ -214,6 +233,11 @@ class Compared(RuleBasedStateMachine):
         )["Responses"][self.service._sessions_table]
         by_sid = {item["sid"]["S"]: item for item in found}
         return [by_sid[chain.sid] for chain in self.chains]
+
+    def _made_like(self, token: Token) -> None:
+        """Its last instant is in it, and no day may be long enough to reach it."""
+        made = refresh_token.parse(token.text, peppers=self.service.parts.peppers, now=0)
+        assert made.idle_deadline_at == token.idle_deadline_at, "a token of another length"
 
     def _token(self, chain: Chain, text: str) -> Token:
         return next(token for token in chain.tokens if token.text == text)
@@ -237,9 +261,10 @@ class Compared(RuleBasedStateMachine):
             idle = min(now + IDLE_TTL, chain.absolute_deadline_at)
             new = Token(
                 answer["refresh_token"],
-                idle if self.policy.rotation else chain.absolute_deadline_at,
+                chain.absolute_deadline_at if self._lasting else idle,
                 chain.absolute_deadline_at,
             )
+            self._made_like(new)
             assert new.text not in {known.text for known in chain.tokens}
             chain.accepted(new, key, self.policy, now)
         elif expected.how == "kept":

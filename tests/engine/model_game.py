@@ -8,7 +8,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from ratchet.reasons import Reason
 from tests.engine.model_comparison import APPLICATION, Actors, Compared, Played, Request
-from tests.engine.rotation_model import DAY, HOUR, LEEWAY, WINDOW, Chain, Token
+from tests.engine.rotation_model import DAY, HOUR, INTERVAL, LEEWAY, WINDOW, Chain, Token
 from tests.functional.conftest import BACKEND, START, Service
 
 THIEFS_KEY = "a-key-the-thief-made-up"
@@ -32,9 +32,11 @@ class Play(Compared):
 
     # --- operator ---
 
-    @initialize(leeway=st.sampled_from([0, LEEWAY, LEEWAY]))
-    def open(self, leeway: int) -> None:
-        self._change(leeway_seconds=leeway)
+    @initialize(
+        leeway=st.sampled_from([0, LEEWAY, LEEWAY]), interval=st.sampled_from([0, INTERVAL])
+    )
+    def open(self, leeway: int, interval: int) -> None:
+        self._change(leeway_seconds=leeway, touch_interval_seconds=interval)
         self._start()
 
     @rule()
@@ -43,7 +45,7 @@ class Play(Compared):
         self._note("sign_in")
         self._start()
 
-    @rule(what=st.sampled_from(["leeway", "rotation", "no cut-off", "cut off", "cut off"]))
+    @rule(what=st.sampled_from(["leeway", "rotation", "touch", "no cut-off", "cut off", "cut off"]))
     def change_policy(self, what: str) -> None:
         """`sessions_valid_after` ends all sessions until now, until that is taken back."""
         self._note("change_policy")
@@ -52,6 +54,8 @@ class Play(Compared):
         elif what == "rotation":
             off = self.policy.rotation
             self._change(rotation=not off, rotation_off_reason="a test" if off else "")
+        elif what == "touch":
+            self._change(touch_interval_seconds=INTERVAL - self.policy.touch_interval_seconds)
         else:
             self.valid_after = self.service.now if what == "cut off" else 0
             self._change()
@@ -242,7 +246,21 @@ class Play(Compared):
             assert self._present(chain, victim.credential, None).status == 400
         victim.loot = victim.loot[-1:]
 
-    # --- an API that asks ---
+    # --- an API that tells, and one that asks ---
+
+    @rule(at=which)
+    def use(self, at: int) -> None:
+        self._note("use")
+        chain, _ = self._at(at)
+        expected = chain.used(self.policy, self.valid_after, self.service.now)
+        body, bearer = {"sids": [chain.sid]}, self.service.operator()
+        answer = self.service.call("POST", "/sessions/touch", body=body, bearer=bearer)
+        (found,) = answer["sessions"]
+        self.played.answers[found["outcome"]] += 1
+        assert found["outcome"] == expected, f"{found}, not {expected}"
+        if expected != "ended":
+            seen = self.witnesses[self.chains.index(chain)]
+            seen.saw_use(found["idle_deadline_at"], self.service.now)
 
     @rule(at=which, back=age, access=st.booleans())
     def introspect(self, at: int, back: int, access: bool) -> None:

@@ -15,6 +15,7 @@ DAY = 24 * HOUR
 # Short enough for a clock that moves at random to reach every edge. The absolute deadline is more
 # than a day later than the idle one, so that a token's own last instant is an edge of its own.
 IDLE_TTL, ABSOLUTE_TTL, LEEWAY, WINDOW = DAY, 2 * DAY + HOUR, 30, 600
+INTERVAL = 60
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Chain:
     rotated_at: int = 0
     leeway_until: int = -1
     retry_until: int = -1
+    active_at: int | None = None
     ended: Reason | None = None
 
     @property
@@ -100,9 +102,25 @@ class Chain:
         kept = token == self.current
         self.parent, self.key = (None, None) if kept else (self.current, key)
         self.rotated_at = now
+        self.active_at = now if policy.touch_interval_seconds else None
         if not kept:
             # by the policy of this moment: a later one takes nothing back (promise 10)
             leeway, window = policy.leeway_seconds, policy.retry_window_seconds
             self.leeway_until = now + leeway if leeway else -1
             self.retry_until = now + window if window else -1
             self.tokens.append(token)
+
+    def used(self, policy: Policy, valid_after: int, now: int) -> str:
+        """What an API that tells of a use has to be answered; a refresh counts as one too."""
+        if self.dead(now, valid_after):
+            return "ended"
+        if not policy.touch_interval_seconds or self.active_at is None:
+            return "not_counted"
+        deadline = min(now + policy.idle_ttl_seconds, self.absolute_deadline_at)
+        if (
+            now < self.active_at + policy.touch_interval_seconds
+            or deadline == self.idle_deadline_at
+        ):
+            return "fresh"
+        self.idle_deadline_at, self.active_at = deadline, now
+        return "touched"

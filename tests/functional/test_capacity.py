@@ -5,7 +5,7 @@ The emulator reports write units truthfully and read units flat, so reads are co
 
 from ratchet.request import MAX_RESOURCES
 from ratchet.session_item import MAX_ITEM_BYTES, item_bytes
-from tests.functional import test_client_assertions, test_id_tokens
+from tests.functional import test_client_assertions, test_id_tokens, test_touch
 from tests.functional.conftest import BACKEND, Answer, Service
 from tests.identity_provider import identity_provider
 
@@ -13,10 +13,11 @@ KEY = "a-random-idempotency-key"
 
 
 def charged(service: Service) -> list[tuple[float, bool]]:
-    """Write units of every call, and whether an index was written."""
+    """Write units of every write, and whether an index was written."""
     return [
         (float(entry["CapacityUnits"]), bool(entry.get("GlobalSecondaryIndexes")))
         for entry in service.calls.charged
+        if isinstance(entry, dict)
     ]
 
 
@@ -97,6 +98,25 @@ def test_a_replay_of_the_parent_is_one_call_too(service: Service) -> None:
     service.calls.clear()
     assert service.refresh(first["refresh_token"]).status == 200
     assert service.calls.names == ["UpdateItem"]
+
+
+def test_a_touch_is_one_write_unit_and_no_index_write_and_none_within_the_interval(
+    service: Service,
+) -> None:
+    """the largest session there may be; API use is counted at most once an interval"""
+    answer = largest_start(service)
+    test_touch.switch_on(service)
+    test_touch.touch_one(service, service.refresh(answer["refresh_token"], key=KEY)["sid"])
+    for _ in range(3):
+        service.now += test_touch.INTERVAL
+        bearer = service.operator()
+        service.parts.applications.get("demo-native", service.now)
+        for written in ([(1.0, False)], []):
+            service.calls.clear()
+            test_touch.touch_one(service, answer["sid"], bearer)
+            assert service.calls.names == ["BatchGetItem", "UpdateItem"][: 1 + len(written)]
+            assert charged(service) == written
+    assert item_bytes(service.item(answer["sid"])) <= MAX_ITEM_BYTES
 
 
 def test_the_policy_is_read_once_a_minute_not_once_a_refresh(service: Service) -> None:

@@ -37,7 +37,7 @@ LAYERS = [
     {"session_start", "session_end"},
     {"signing", "proof"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery", "rotate_keys"},
-    {"live_sessions", "registration", "account"},
+    {"live_sessions", "registration", "account", "touch"},
     {"registry"},
     {"sign_out", "verifier"},
     {"login", "id_token"},

@@ -224,3 +224,21 @@ def test_durations_are_written_for_people_and_for_the_command(
     seconds: int, words: str, typed: str
 ) -> None:
     assert (duration(seconds), option(seconds)) == (words, typed)
+
+
+def test_a_session_that_was_used_is_measured_from_its_last_use(
+    make_session: Make, make_application: Make
+) -> None:
+    session = make_session(
+        rotated_at=NOW + HOUR,
+        active_at=NOW + 20 * DAY,
+        idle_deadline_at=NOW + 34 * DAY,
+        absolute_deadline_at=NOW + 180 * DAY,
+    )
+    told = explain(session, make_application(), now=NOW + 30 * DAY)
+    assert f"{utc(NOW + 34 * DAY)} unless it is refreshed or used before" in told.sentence
+    told = explain(session, make_application(), now=NOW + 35 * DAY)
+    assert told.sentence.endswith(
+        "nobody had refreshed or used it for 14 days (an API last told of its use"
+        f" {utc(NOW + 20 * DAY)})."
+    )

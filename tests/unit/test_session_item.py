@@ -55,7 +55,7 @@ STARTED: dict[str, st.SearchStrategy[Any]] = {
     "network": TEXT,
     "agent": TEXT,
     "unannounced": st.booleans(),
-    "touchable": st.booleans(),
+    "active_at": st.none() | INSTANT,
     "claims": st.dictionaries(TEXT, JSON, max_size=3),
     "jkt": st.none() | HASH.map(lambda key: urlsafe_b64encode(key).decode().rstrip("=")),
     "current_hash": HASH,
@@ -238,8 +238,8 @@ def test_a_session_never_outgrows_what_was_reckoned_when_it_started(
         later = {**later, "proof_id": None}
     become = replace(session, **later, idle_deadline_at=idle_deadline_at, attention_at=attention_at)
     if ended is not None:
-        # as `SessionStore.end` does
-        become = replace(become, **ended, sealed=None, request_hash=None)
+        # as `SessionStore.end` does; evidence has a test of its own, below
+        become = replace(become, **ended | {"evidence": {}}, sealed=None, request_hash=None)
     assert item_bytes(to_item(become)) <= reckoned
 
 
@@ -252,7 +252,7 @@ FULL: dict[str, Any] = {
     "rotated_at": NOW,
     "leeway_until_at": NOW,
     "retry_until_at": NOW,
-    "touchable": True,
+    "active_at": 2**32 - 1,
     "network": "ffff:ffff:ffff::/48",
     "agent": "x" * MAX_AGENT,
     "unannounced": True,

@@ -270,6 +270,11 @@ class Application:
                 return era
         return eras[-1]
 
+    @property
+    def counts_use(self) -> bool:
+        """Whether API use counts as activity in any of its sessions."""
+        return any(era.policy.touch_interval_seconds for era in self._eras())
+
     def under(self, policy: Policy) -> "Application":
         """This application as a session sees it that keeps this policy."""
         if not self.former_policies:

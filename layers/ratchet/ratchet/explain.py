@@ -157,7 +157,6 @@ def _sentence(
     told: Timeline | None,
     write: Write,
 ) -> str:
-    used_at = session.rotated_at or session.started_at
     if cause is None:
         return _alive(session, write)
     if ended_at is None:
@@ -177,9 +176,13 @@ def _sentence(
     by = session.ended_by or "an unknown application"
     started = write(session.started_at)
     if cause is Reason.IDLE_EXPIRED:
+        used_at = session.last_active_at
         last = "the last refresh was" if session.rotated_at else "it was never refreshed after"
+        if used_at > (session.rotated_at or session.started_at):
+            last = "an API last told of its use"
+        done = "refreshed it" if session.active_at is None else "refreshed or used it"
         return (
-            f"The session ended at its idle deadline, {at}: nobody had refreshed it for"
+            f"The session ended at its idle deadline, {at}: nobody had {done} for"
             f" {duration(ended_at - used_at)} ({last} {write(used_at)})."
         )
     if cause is Reason.ABSOLUTE_EXPIRED:
@@ -218,7 +221,8 @@ def _alive(session: Session, write: Write) -> str:
         until = f"It ends at {write(session.absolute_deadline_at)}, refreshed or not"
     else:
         until = (
-            f"It ends at {write(session.idle_deadline_at)} unless it is refreshed before, and at"
+            f"It ends at {write(session.idle_deadline_at)} unless it is"
+            f" {'refreshed' if session.active_at is None else 'refreshed or used'} before, and at"
             f" {write(session.absolute_deadline_at)} in any case"
         )
     return f"The session has not ended. {until}; {last}."
@@ -263,7 +267,7 @@ def evidence_text(evidence: Mapping[str, Any]) -> str:
 
 def _away(session: Session, told: Timeline | None) -> int | None:
     """How long nobody had refreshed when the client came back to an expired session."""
-    used_at = session.rotated_at or session.started_at
+    used_at = session.last_active_at
     for entry in told.entries if told else ():
         if entry.what is What.REFUSED and entry.at >= session.idle_deadline_at:
             return entry.at - used_at

@@ -185,8 +185,7 @@ def start_session(
     token = refresh_token.mint(
         session_bytes=session_bytes,
         generation=0,
-        # A token that will never be replaced has to last as long as the session may.
-        idle_deadline_at=idle_deadline_at if policy.rotation else absolute_deadline_at,
+        idle_deadline_at=absolute_deadline_at if policy.lasting_tokens else idle_deadline_at,
         absolute_deadline_at=absolute_deadline_at,
         bound=session_key is not None,
         peppers=peppers,
@@ -208,6 +207,7 @@ def start_session(
         claims=sign_in.claims,
         jkt=session_key,
         current_hash=token.hash(),
+        active_at=now if policy.touch_interval_seconds else None,
         idle_deadline_at=idle_deadline_at,
         absolute_deadline_at=absolute_deadline_at,
         expires_at=idle_deadline_at + policy.retention_seconds,

@@ -127,9 +127,8 @@ def apply_now(
 def deadlines(session: Session, policy: Policy) -> tuple[int, int]:
     """Idle and absolute deadline of a session if this had been its policy, never later than its
     own."""
-    refreshed_at = session.rotated_at or session.started_at
     absolute = min(session.absolute_deadline_at, session.started_at + policy.absolute_ttl_seconds)
-    idle = min(session.idle_deadline_at, refreshed_at + policy.idle_ttl_seconds, absolute)
+    idle = min(session.idle_deadline_at, session.last_active_at + policy.idle_ttl_seconds, absolute)
     return idle, absolute
 
 

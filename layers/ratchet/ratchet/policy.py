@@ -143,6 +143,14 @@ class Policy:
     def refresh_tokens(self) -> bool:
         return self.idle_ttl_seconds > 0
 
+    @property
+    def lasting_tokens(self) -> bool:
+        """Whether a refresh token has to last as long as its session may.
+
+        Because it is never replaced, or because API use may keep its session alive (`touch`).
+        """
+        return not self.rotation or self.touch_interval_seconds > 0
+
     @classmethod
     def from_mapping(cls, value: Mapping[str, Any]) -> "Policy":
         """From `{"preset": name, field: number, …}`; raises InvalidPolicy."""

@@ -110,7 +110,7 @@ def refresh(
     successor = refresh_token.mint(
         session_bytes=token.session_bytes,
         generation=token.generation + 1,
-        idle_deadline_at=idle_deadline_at if policy.rotation else token.absolute_deadline_at,
+        idle_deadline_at=token.absolute_deadline_at if policy.lasting_tokens else idle_deadline_at,
         absolute_deadline_at=token.absolute_deadline_at,
         bound=token.bound,
         peppers=peppers,
@@ -139,6 +139,7 @@ def refresh(
             sender=sender,
             jkt=jkt if token.bound else None,
             proof_id=proof.id if proof and token.bound else None,
+            counts_use=policy.touch_interval_seconds > 0,
         ),
         now,
     )

@@ -40,11 +40,14 @@ class RefreshCookie:
         """Moves the refresh token of a token response from its body into the cookie.
 
         The cookie outlives the session by `retention_seconds`: a refresh that was lost just before
-        the deadline may still be repeated, and who comes too late is told the true reason.
+        the deadline may still be repeated, and who comes too late is told the true reason. Where
+        API use may move the deadline, no browser is told of it: there it outlives the absolute one.
         """
         body: dict[str, Any] = dict(response.body or {})
         token = body.pop("refresh_token")
-        seconds = body["refresh_token_expires_in"] + self.application.policy.retention_seconds
+        moves = self.application.counts_use
+        lasts = body["session_expires_in" if moves else "refresh_token_expires_in"]
+        seconds = lasts + self.application.policy.retention_seconds
         cookie = f"{self.name}={token}; {ATTRIBUTES}; Max-Age={seconds}"
         return replace(response, body=body, cookies=(cookie,))
 

@@ -29,7 +29,8 @@ class Session:
     unannounced: its `session.started` has not been published yet.
     warned_deadline_at, warned_absolute_deadline_at: the idle and the absolute deadline that
     `session.expiring` was last published for.
-    touchable: its refresh token lasts until the absolute deadline, so API use may count.
+    active_at: its last activity, where API use counts as such: its refresh token lasts until the
+    absolute deadline then (`touch`). None: only a refresh counts.
     network, agent: where it was last started or refreshed from.
     evidence: what was seen when a reuse ended it.
     claims: custom claims of its access tokens.
@@ -63,7 +64,7 @@ class Session:
     rotated_at: int | None = None
     leeway_until_at: int | None = None
     retry_until_at: int | None = None
-    touchable: bool = False
+    active_at: int | None = None
     idle_deadline_at: int
     absolute_deadline_at: int
     ended_at: int | None = None
@@ -79,6 +80,11 @@ class Session:
     @property
     def scope(self) -> str:
         return " ".join(sorted(self.scopes))
+
+    @property
+    def last_active_at(self) -> int:
+        """When it was started, refreshed or used, whichever was last."""
+        return max(self.started_at, self.rotated_at or 0, self.active_at or 0)
 
     def dead_because(self, now: int, sessions_valid_after: int = 0) -> Reason | None:
         """Why it may not be used any more, or None while it is alive.

@@ -22,7 +22,7 @@ ATTENTION_SHARDS = 16
 
 LAST_SECOND = 2**32 - 1
 OPTIONAL_INSTANTS = (
-    *("rotated_at", "leeway_until_at", "retry_until_at"),
+    *("rotated_at", "leeway_until_at", "retry_until_at", "active_at"),
     *("ended_at", "attention_at", "warned_deadline_at", "warned_absolute_deadline_at"),
 )
 
@@ -76,9 +76,8 @@ def to_item(session: Session) -> Item:
     for name in OPTIONAL_INSTANTS:
         if (instant := getattr(session, name)) is not None:
             item[name] = seconds(instant)
-    for name in ("touchable", "unannounced"):
-        if getattr(session, name):
-            item[name] = {"BOOL": True}
+    if session.unannounced:
+        item["unannounced"] = {"BOOL": True}
     if session.attention_at is not None:
         item["attention_shard"] = {"N": str(attention_shard(session.sid))}
     return item
@@ -142,7 +141,7 @@ def _from_item(item: Mapping[str, Any]) -> Session:
         rotated_at=instant("rotated_at"),
         leeway_until_at=instant("leeway_until_at"),
         retry_until_at=instant("retry_until_at"),
-        touchable="touchable" in item,
+        active_at=instant("active_at"),
         # A refresh caps it at the token's absolute deadline; the item's may have moved earlier.
         idle_deadline_at=min(required("idle_deadline_at"), absolute_deadline_at),
         absolute_deadline_at=absolute_deadline_at,
@@ -207,7 +206,7 @@ def largest_bytes(session: Session) -> int:
         rotated_at=LAST_SECOND,
         leeway_until_at=LAST_SECOND,
         retry_until_at=LAST_SECOND,
-        touchable=True,
+        active_at=LAST_SECOND,
         network="x" * MAX_NETWORK,
         agent="x" * MAX_AGENT,
         unannounced=True,

@@ -252,13 +252,14 @@ def view(
         "started_at": session.started_at,
         "auth_time": session.auth_time,
         "refreshed_at": session.rotated_at,
+        "active_at": session.last_active_at,
         "idle_deadline_at": session.idle_deadline_at,
         "absolute_deadline_at": session.absolute_deadline_at,
     }
     if caller.sub is None:
         body["generation"] = session.generation
     elif reason is None:
-        for name in ("refreshed_at", "idle_deadline_at"):
+        for name in ("refreshed_at", "active_at", "idle_deadline_at"):
             body[name] = body[name] and body[name] - body[name] % HOUR
     if reason is not None:
         over_since = valid_after if reason is Reason.POLICY_CUTOFF else session.idle_deadline_at

@@ -62,6 +62,7 @@ class Rotation:
     started_since, started_before: when a session must have started to keep the policy of all this.
     jkt: of the key that was proven, for a session that is bound to one; proof_id: of that proof.
     sender: of the request.
+    counts_use: API use counts as activity from now on; the token was made to last for it.
     """
 
     sid: str
@@ -84,6 +85,7 @@ class Rotation:
     sender: Sender = UNKNOWN
     jkt: str | None = None
     proof_id: bytes | None = None
+    counts_use: bool = False
 
 
 class SessionStore:
@@ -139,7 +141,11 @@ class SessionStore:
         ]
         sets = ["idle_deadline_at = :idle", "expires_at = :expires", "rotated_at = :now"]
         sets += ["network = :network", "#agent = :agent"]
-        removes = []
+        removes: list[str] = []
+        if rotation.counts_use:
+            sets.append("active_at = :now")
+        else:
+            removes.append("active_at")
         values: Item = {
             ":presented": {"B": rotation.presented_hash},
             ":client": {"S": rotation.client_id},
@@ -197,6 +203,33 @@ class SessionStore:
             removes += ["parent_hash", "sealed", "request_hash"]
             removes += ["leeway_until_at", "retry_until_at"]
         return self._update(rotation.sid, conditions, sets, removes, values)
+
+    def touch(
+        self, sid: str, *, idle_deadline_at: int, expires_at: int, active_before: int, now: int
+    ) -> Outcome:
+        """Counts a use of a live session: moves its idle deadline later, and nothing else.
+
+        active_before: only if its last activity was then or earlier. One write unit, no index
+        write. done False: `session` tells why.
+        """
+        conditions = [
+            # Of many callers one finds it so. A session that API use does not count for has no
+            # active_at, and a comparison with nothing is false.
+            "active_at <= :before",
+            # a late touch takes nothing back that a refresh has given
+            "idle_deadline_at < :idle",
+            "attribute_not_exists(ended_at)",
+            "idle_deadline_at > :now",
+            "absolute_deadline_at > :now",
+        ]
+        sets = ["idle_deadline_at = :idle", "expires_at = :expires", "active_at = :now"]
+        values: Item = {
+            ":before": seconds(active_before),
+            ":idle": seconds(idle_deadline_at),
+            ":expires": seconds(expires_at),
+            ":now": seconds(now),
+        }
+        return self._update(sid, conditions, sets, [], values)
 
     def end(
         self,

@@ -21,14 +21,15 @@ def token_response(
 
     refresh_token_expires_in: until the idle deadline. session_expires_in: until the absolute one.
     refresh_after: when to refresh, at 75 to 80 % of the lifetime at random, so that clients that
-    started together do not come back together.
+    started together do not come back together; of the idle time where that is shorter.
     """
     lifetime = claims["exp"] - now
+    due = lifetime if session is None else min(lifetime, session.idle_deadline_at - now)
     body: dict[str, Any] = {
         "access_token": access_token,
         "token_type": token_type(claims),
         "expires_in": lifetime,
-        "refresh_after": lifetime * (7500 + secrets.randbelow(501)) // 10000,
+        "refresh_after": due * (7500 + secrets.randbelow(501)) // 10000,
         "scope": claims["scope"],
     }
     if session is not None:
