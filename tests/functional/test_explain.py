@@ -262,6 +262,26 @@ def test_a_session_that_is_alive(service: Service) -> None:
     assert (told["cause"], told["ended_at"], told["advice"]) == (None, None, [])
 
 
+def test_a_session_that_is_alive_and_of_no_use_to_its_client(service: Service) -> None:
+    """A wrong client, a wrong secret, a disabled application: nothing ends, and nothing works."""
+    first = service.start("demo-browser")
+    service.now += 60
+    other = service.refresh(first["refresh_token"], "demo-native")
+    assert (other["error_reason"], other.log["sid"]) == ("wrong_client", first["sid"])
+    told = explained(service, first["sid"])
+    assert told["sentence"].startswith("The session has not ended. ")
+    assert told["sentence"].endswith(
+        " But its last request had no success, 2027-01-15 08:01:00 UTC: a refresh was refused:"
+        " wrong_client (it is of demo-browser)."
+    )
+    # refused before the session was looked at: the line is about it all the same
+    unknown = service.refresh(first["refresh_token"], "nobody")
+    assert (unknown["error"], unknown.log["sid"]) == ("invalid_client", first["sid"])
+    told = explained(service, first["sid"])
+    assert kinds(told) == ["started", "refused", "refused"]
+    assert "a refresh was refused: invalid_client" in told["timeline"][-1]["text"]
+
+
 def test_without_being_asked_for_there_is_no_time_line(service: Service) -> None:
     first = service.start()
     assert "timeline" not in explained(service, first["sid"], "")

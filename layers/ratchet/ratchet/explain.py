@@ -158,7 +158,7 @@ def _sentence(
     write: Write,
 ) -> str:
     if cause is None:
-        return _alive(session, write)
+        return _alive(session, write) + _last_failure(told, write)
     if ended_at is None:
         since = application.disabled_at if application else None
         return (
@@ -226,6 +226,14 @@ def _alive(session: Session, write: Write) -> str:
             f" {write(session.absolute_deadline_at)} in any case"
         )
     return f"The session has not ended. {until}; {last}."
+
+
+def _last_failure(told: Timeline | None, write: Write) -> str:
+    """A session may be alive and its user signed out all the same."""
+    last = told.entries[-1] if told and told.entries else None
+    if last is None or last.what not in (What.REFUSED, What.FAILED):
+        return ""
+    return f" But its last request had no success, {write(last.until_at or last.at)}: {last.text}."
 
 
 def _cutoff(application: Application | None, ended_at: int) -> int:

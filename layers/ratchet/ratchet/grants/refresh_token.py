@@ -7,7 +7,7 @@ from ratchet.application import Application
 from ratchet.client_authentication import authenticate
 from ratchet.dead_sessions import REMEMBERED_SECONDS
 from ratchet.dpop import DPoPProof
-from ratchet.errors import Fault, InvalidGrant, UnauthorizedClient
+from ratchet.errors import Fault, InvalidGrant, OAuthError, UnauthorizedClient
 from ratchet.parts import Parts
 from ratchet.reasons import Reason
 from ratchet.refresh import refresh
@@ -27,10 +27,15 @@ def respond(request: Request, parts: Parts, now: int) -> Response:
         return _with_cookie(request, form, parts, now)
     # First what costs nothing: garbage and expired tokens are refused before any lookup.
     token = refresh_token.parse(form.required("refresh_token"), peppers=parts.peppers, now=now)
-    # before a client assertion is used up: the same request has to be good with another nonce
-    proof = dpop.proof(request, peppers=parts.peppers, now=now)
-    application = _application(request, form, parts, now)
-    return _rotate(token, proof, application, request, form, parts, now)
+    try:
+        # before a client assertion is used up: the same request has to be good with another nonce
+        proof = dpop.proof(request, peppers=parts.peppers, now=now)
+        application = _application(request, form, parts, now)
+        return _rotate(token, proof, application, request, form, parts, now)
+    except (OAuthError, Fault) as refusal:
+        # The token is genuine, so the line is about its session, whoever presents it.
+        refusal.log.setdefault("sid", token.sid)
+        raise
 
 
 def _with_cookie(request: Request, form: Parameters, parts: Parts, now: int) -> Response:
