@@ -396,6 +396,8 @@ def test_what_a_refresh_token_is_to_its_session(service: Service) -> None:
     assert "still inside the leeway" in said(second, now)[1]
     assert said(second, now + 31)[0] == "direct_parent"
     assert "it is a reuse" in said(second, now + 31)[1]
+    # of a session that is over nothing can be reused
+    assert said(second, now + 14 * DAY)[1].endswith("replaced at 2027-01-15 10:00:00 UTC.")
     assert said(first, now) == (
         "replaced",
         "The token is 2 generations behind: its successor was replaced too.",

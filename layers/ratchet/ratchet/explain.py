@@ -315,13 +315,7 @@ def standing(
     if presented == session.current_hash:
         return Standing.CURRENT, "The token is the newest one of its session."
     if presented == session.parent_hash:
-        text = "The token is the direct parent of the newest one: it was replaced at"
-        text += f" {write(session.rotated_at or session.started_at)}"
-        if session.leeway_until_at is not None and now <= session.leeway_until_at:
-            return Standing.DIRECT_PARENT, f"{text}, and still inside the leeway."
-        return Standing.DIRECT_PARENT, (
-            f"{text}. Presented now without the Idempotency-Key of that request, it is a reuse."
-        )
+        return Standing.DIRECT_PARENT, _parent(session, now, write)
     behind = session.generation - token.generation
     if behind > 0:
         return Standing.REPLACED, (
@@ -331,6 +325,16 @@ def standing(
         "The token is genuine, but not one that the session knows: newer than its item, as after a"
         " restore from a backup."
     )
+
+
+def _parent(session: Session, now: int, write: Write) -> str:
+    replaced_at = write(session.rotated_at or session.started_at)
+    text = f"The token is the direct parent of the newest one: it was replaced at {replaced_at}"
+    if session.dead_because(now):
+        return f"{text}."
+    if session.leeway_until_at is not None and now <= session.leeway_until_at:
+        return f"{text}, and still inside the leeway."
+    return f"{text}. Presented now without the Idempotency-Key of that request, it is a reuse."
 
 
 def _generations(number: int) -> str:
