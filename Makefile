@@ -91,7 +91,8 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND='make requirements' $(BIN)/uv pip compile --
 # The Lambda runtime brings boto3: an override that never applies takes it out of the layer.
 requirements: setup
 	$(COMPILE) --universal --python-version 3.11 --fork-strategy fewest \
-	  --no-emit-package ratchet --no-emit-package ratchet-verify --no-emit-package ratchet-cli \
+	  --no-emit-package ratchet --no-emit-package ratchet-client --no-emit-package ratchet-verify \
+	  --no-emit-package ratchet-cli \
 	  requirements/dev.in --output-file requirements/dev.txt
 	echo "boto3 ; python_version < '3'" | \
 	$(COMPILE) --python-version 3.13 --python-platform aarch64-manylinux_2_28 --no-annotate \

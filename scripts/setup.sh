@@ -105,7 +105,7 @@ show_progress() {
 {
   pip_install --require-hashes --requirement requirements/dev.txt &&
     pip_install --no-deps --no-build-isolation --editable layers/ratchet \
-      --editable layers/ratchet_verify --editable cli &&
+      --editable layers/ratchet_client --editable layers/ratchet_verify --editable cli &&
     echo complete
 } 2>&1 | tee "$log" | show_progress
 [ ! -t 1 ] || printf '\r\033[K'

@@ -1,0 +1,146 @@
+"""A session as the authentication of an httpx client. Needs the extra `httpx`."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import Future
+from typing import Any
+
+import httpx
+
+from ratchet_client.errors import BodyNotReplayable, ConnectionFailed
+from ratchet_client.session import Session
+from ratchet_client.token_answer import refuses_token
+from ratchet_client.transport import Request, Response
+
+
+class SessionAuth(httpx.Auth):
+    """`httpx.Client(auth=SessionAuth(session))`, and the same for AsyncClient.
+
+    client: sends the refreshes, for proxies and certificates of your own; not the client that this
+    is the `auth` of, or its hooks would see the tokens. Left out: one is made for each refresh.
+
+    In an AsyncClient a refresh runs in a thread: it does not hold up the event loop, and it is
+    carried to its end when the task that asked for it is cancelled. Needs asyncio.
+
+    Requests raise what `Session.access_token` raises, and BodyNotReplayable.
+    """
+
+    def __init__(self, session: Session, *, client: httpx.Client | None = None) -> None:
+        self._session = session
+        self._client = client
+        self._flights: dict[str | None, Future[str]] = {}
+        self._flights_lock = threading.Lock()
+
+    def sync_auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
+        rewind = _rewinder(request)
+        token = self._session.access_token(send=self._send)
+        response = yield _signed(request, token)
+        if self._refused(response):
+            newer = self._session.access_token(refused=token, send=self._send)
+            if newer != token:
+                rewind()
+                response = yield _signed(request, newer)
+                self._session.learn_time(response.headers)
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        rewind = _rewinder(request)
+        token = await self._token(None)
+        response = yield _signed(request, token)
+        if self._refused(response):
+            newer = await self._token(token)
+            if newer != token:
+                rewind()
+                response = yield _signed(request, newer)
+                self._session.learn_time(response.headers)
+
+    def _refused(self, response: httpx.Response) -> bool:
+        self._session.learn_time(response.headers)
+        return refuses_token(response.status_code, response.headers.get("www-authenticate", ""))
+
+    async def _token(self, refused: str | None) -> str:
+        if (token := self._session.at_hand(refused=refused)) is not None:
+            return token
+        # One future for all tasks that want the same; a task that is cancelled does not end it.
+        return await asyncio.shield(asyncio.wrap_future(self._flight(refused)))
+
+    def _flight(self, refused: str | None) -> "Future[str]":
+        with self._flights_lock:
+            if (flight := self._flights.get(refused)) is None:
+                flight = self._flights[refused] = Future()
+                # A daemon: it may end with the program, a refresh can be broken off at any time.
+                threading.Thread(target=self._fly, args=(refused,), daemon=True).start()
+            return flight
+
+    def _fly(self, refused: str | None) -> None:
+        try:
+            token = self._session.access_token(refused=refused, send=self._send)
+        except BaseException as failure:  # noqa: BLE001 - it is raised in the tasks that wait
+            self._landed(refused).set_exception(failure)
+        else:
+            self._landed(refused).set_result(token)
+
+    def _landed(self, refused: str | None) -> "Future[str]":
+        """Whoever comes from now on starts another one."""
+        with self._flights_lock:
+            return self._flights.pop(refused)
+
+    def _send(self, request: Request) -> Response:
+        if self._client is not None:
+            return _send(self._client, request)
+        with httpx.Client() as client:
+            return _send(client, request)
+
+
+def _send(client: httpx.Client, request: Request) -> Response:
+    try:
+        answer = client.request(
+            request.method,
+            request.url,
+            headers=dict(request.headers),
+            content=request.body,
+            timeout=request.timeout_seconds,
+            # Never the client's own: it may be this session.
+            auth=None,
+            follow_redirects=False,
+        )
+    except httpx.RequestError as failure:
+        raise ConnectionFailed(f"{type(failure).__name__}: {failure}") from None
+    return Response(answer.status_code, dict(answer.headers), answer.content)
+
+
+def _signed(request: httpx.Request, token: str) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {token}"
+    return request
+
+
+def _rewinder(request: httpx.Request) -> Callable[[], None]:
+    """Makes the body of the request ready to be sent again, or raises BodyNotReplayable."""
+    stream = request.stream
+    if isinstance(stream, httpx.ByteStream):
+        return lambda: None
+    # Of httpx's own streams: the content, the files of a multipart form. Those rewind themselves.
+    if (parts := getattr(stream, "fields", None)) is not None:
+        files = [getattr(part, "file", b"") for part in parts]
+        if all(isinstance(file, bytes | str) or _seekable(file) for file in files):
+            return lambda: None
+    content: Any = getattr(stream, "_stream", None)
+    if isinstance(content, list | tuple):
+        return lambda: None
+    if _seekable(content):
+        start = content.tell()
+        return lambda: content.seek(start) and None
+
+    def used_up() -> None:
+        raise BodyNotReplayable
+
+    return used_up
+
+
+def _seekable(file: object) -> bool:
+    seekable = getattr(file, "seekable", None)
+    return callable(seekable) and bool(seekable())

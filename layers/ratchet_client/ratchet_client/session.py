@@ -1,0 +1,381 @@
+"""The session of a program: an access token whenever it needs one, one refresh for all.
+
+A refresh, in this order, so that it can be broken off between any two lines and repeated:
+
+    lock the store
+    read it again                  somebody else has refreshed meanwhile? Then theirs is taken
+    store an Idempotency-Key       unless there is one already: of a refresh that was broken off
+    send refresh token and key
+    store both new tokens, drop the key
+    unlock
+
+What is waited for (a lock, Retry-After) is waited for without the lock.
+"""
+
+import contextlib
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ratchet_client.credential import Credential, Step, loads
+from ratchet_client.errors import (
+    ConnectionFailed,
+    LockLost,
+    NotSignedIn,
+    RefreshRefused,
+    RefreshUnavailable,
+    SessionEnded,
+    StoreFailed,
+)
+from ratchet_client.store import Store
+from ratchet_client.token_answer import (
+    MAX_RETRY_AFTER_SECONDS,
+    Answer,
+    Later,
+    Refused,
+    Terminal,
+    Tokens,
+    read,
+    retry_after_seconds,
+    server_ahead_seconds,
+    tokens_from,
+)
+from ratchet_client.token_request import Application, Method, checked, endpoints
+from ratchet_client.transport import Request, Response, Send
+from ratchet_client.transport import send as send_with_urllib
+
+_log = logging.getLogger("ratchet_client")
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 0.25
+_FIRST_DELAY_SECONDS = 0.5
+_LONGEST_DELAY_SECONDS = 30.0
+
+
+class Session:
+    """One sign-in, kept in a store. Threads may share it, and processes may share its store.
+
+    issuer, token_endpoint: one of the two. With an issuer the addresses come from its metadata
+    (RFC 8414). revocation_endpoint is needed for `sign_out` only.
+    client_authentication: none, client_secret_basic (the default with a secret) or
+    client_secret_post.
+    parameters: more of the form of a refresh, such as `resource` or `scope`.
+    give_up_after_seconds: how long a call waits for a server that does not answer, in all.
+    timeout_seconds: of one request. clock: epoch seconds. sleep, uniform: as in time and random.
+    send: how to send requests where no other way is given; left out: with the standard library.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        client_id: str,
+        issuer: str | None = None,
+        token_endpoint: str | None = None,
+        revocation_endpoint: str | None = None,
+        client_secret: str | None = None,
+        client_authentication: Method | None = None,
+        parameters: Mapping[str, str] | None = None,
+        give_up_after_seconds: float = 60,
+        timeout_seconds: float = 10,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+        send: Send = send_with_urllib,
+    ) -> None:
+        if (issuer is None) == (token_endpoint is None):
+            raise ValueError("issuer or token_endpoint: one of the two")
+        self._issuer = checked("issuer", issuer) if issuer else None
+        given = {"token_endpoint": token_endpoint, "revocation_endpoint": revocation_endpoint}
+        self._endpoints = {name: checked(name, url) for name, url in given.items() if url}
+        self._store = store
+        self._application = Application(
+            client_id, client_secret, client_authentication, timeout_seconds
+        )
+        self._parameters = dict(parameters or {})
+        self._give_up_after_seconds = give_up_after_seconds
+        self._clock, self._sleep, self._uniform = clock, sleep, uniform
+        self._send = send
+        self._known: Credential | None = None
+        self._api_ahead_seconds: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session of {self._application.client_id} in {type(self._store).__name__}>"
+
+    # --- using it ------------------------------------------------------------------------------
+
+    def access_token(self, *, refused: str | None = None, send: Send | None = None) -> str:
+        """A token to send now. Refreshes if it is time, or waits for whoever does.
+
+        refused: a token that an API has answered with 401 `invalid_token`. If it is returned again
+        there is no better one: the API refuses whatever it is given.
+
+        Raises NotSignedIn, SessionEnded, RefreshUnavailable, RefreshRefused or StoreFailed.
+        """
+        if (token := self.at_hand(refused=refused)) is not None:
+            return token
+        try:
+            self._known = self._current(refused, send or self._send)
+        except StoreFailed as failure:
+            known = self._known
+            if refused is not None or known is None or self._step(known, None) is Step.REFRESH:
+                raise
+            _log.warning("the store failed, the access token is still good: %s", failure)
+            return known.access_token
+        return self._known.access_token
+
+    def at_hand(self, *, refused: str | None = None) -> str | None:
+        """The token in memory if it is to be used as it is; None if `access_token` has to look."""
+        known = self._known
+        if known is None or known.ended or known.access_token == refused:
+            return None
+        return known.access_token if self._step(known, refused) is Step.USE else None
+
+    def learn_time(self, headers: Mapping[str, str]) -> None:
+        """From the `date` of an API's answer (names in lower case): is its clock ahead of ours?"""
+        ahead = server_ahead_seconds(headers, now=self._clock())
+        if ahead is not None:
+            self._api_ahead_seconds = ahead
+
+    # --- beginning and end ---------------------------------------------------------------------
+
+    def start(self, answer: Mapping[str, Any]) -> None:
+        """Keep a session that has just begun. answer: the token response, as the server gave it.
+
+        Replaces what the store had. Raises ValueError if it is no token response for bearer tokens:
+        tokens that are bound to a key (DPoP) are not supported.
+        """
+        tokens = tokens_from(answer)
+        if tokens is None:
+            raise ValueError("this is no token response with a bearer token")
+        with self._locked():
+            self._keep(self._renewed(Credential(), tokens, self._clock(), None))
+
+    def sign_out(self, *, send: Send | None = None) -> None:
+        """End the session at the server (RFC 7009), and forget its tokens.
+
+        Raises RefreshUnavailable, with everything as it was, if the server does not answer.
+        """
+        send = send or self._send
+        with self._locked():
+            credential = self._load()
+            if credential.ended is not None:
+                return
+            if credential.refresh_token:
+                try:
+                    endpoint = self._endpoint("revocation_endpoint", send)
+                    response = send(self._application.revoke(endpoint, credential.refresh_token))
+                    self._check(response)
+                except ConnectionFailed as failure:
+                    raise RefreshUnavailable(f"no answer: {failure}") from None
+            self._keep(
+                credential.tombstone(SessionEnded("revoked_by_user", "The user signed out."))
+            )
+            _log.info("signed out")
+
+    # --- the refresh ---------------------------------------------------------------------------
+
+    def _current(self, refused: str | None, send: Send) -> Credential:
+        """A credential whose access token is to be used, from the store or the server."""
+        give_up_at = self._clock() + self._give_up_after_seconds
+        pause, why = _FIRST_PAUSE_SECONDS, "the last refresh had no answer, and it is too early"
+        while True:
+            credential = self._known = self._load()
+            step = self._step(credential, refused)
+            if step is Step.USE:
+                return credential
+            now = self._clock()
+            wait = self._wait(credential, now)
+            if step is Step.REFRESH and wait > 0:
+                if now + wait > give_up_at:
+                    raise RefreshUnavailable(why, retry_after_seconds=wait)
+                self._sleep(wait)
+                continue
+            if not self._store.try_lock():
+                if step is Step.REFRESH_EARLY:
+                    return credential
+                if now > give_up_at:
+                    raise RefreshUnavailable("somebody else has the lock all the time")
+                self._sleep(self._uniform(pause / 2, pause))
+                pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+                continue
+            try:
+                outcome = self._refresh(refused, send)
+                if isinstance(outcome, Credential):
+                    # Whatever the time is by now: there is none that is younger.
+                    return outcome
+                why = outcome or why
+            except LockLost:
+                # Whoever has it now presents the same token with the same key, and stores the same.
+                _log.warning("the lock ran out before the answer was stored")
+            finally:
+                self._unlock()
+
+    def _refresh(self, refused: str | None, send: Send) -> Credential | str | None:
+        """One attempt, with the lock.
+
+        The new credential, or what failed, or None: look at the store, it says what to do next.
+        """
+        credential = self._load()
+        early = (step := self._step(credential, refused)) is Step.REFRESH_EARLY
+        if step is Step.USE or self._wait(credential, self._clock()) > 0:
+            return None
+        if credential.idempotency_key is None:
+            credential = replace(credential, idempotency_key=secrets.token_urlsafe(24))
+            self._keep(credential)
+        sent_at = self._clock()
+        answer, server_ahead = self._ask(credential, send)
+        if isinstance(answer, Tokens):
+            renewed = self._renewed(credential, answer, sent_at, server_ahead)
+            renewed = replace(renewed, after_refusal=refused == credential.access_token)
+            self._keep(renewed)
+            _log.info("refreshed, sid %s", renewed.sid or "unknown")
+            return renewed
+        if isinstance(answer, Terminal):
+            self._end(credential, answer)
+            return None
+        delay = self._delay(credential, answer)
+        self._keep(credential.delayed(until=self._clock() + delay))
+        if isinstance(answer, Refused):
+            problem = RefreshRefused(answer.status, answer.error, answer.reason, answer.description)
+            _log.error("refused: %s", problem)
+            if not early:
+                raise problem
+            return None
+        _log.warning("%s, again in %.1f seconds", answer.detail, delay)
+        return answer.detail
+
+    def _ask(self, credential: Credential, send: Send) -> tuple[Answer, float | None]:
+        """What the server says, and how far its clock is ahead of ours."""
+        try:
+            endpoint = self._endpoint("token_endpoint", send)
+            request = self._application.refresh(
+                endpoint,
+                credential.refresh_token or "",
+                key=credential.idempotency_key or "",
+                parameters=self._parameters,
+            )
+            response = send(request)
+        except (ConnectionFailed, RefreshUnavailable) as failure:
+            after = getattr(failure, "retry_after_seconds", None)
+            return Later(f"no answer: {failure}", after or None), None
+        except RefreshRefused as refusal:
+            return Refused(refusal.status, refusal.error, refusal.reason, refusal.description), None
+        now = self._clock()
+        private = (credential.refresh_token, credential.access_token, credential.idempotency_key)
+        answer = read(response, now=now, private=(*private, self._application.client_secret))
+        return answer, server_ahead_seconds(response.headers, now=now)
+
+    def _end(self, credential: Credential, answer: Terminal) -> None:
+        """Unless the store has newer tokens by now, whoever wrote them."""
+        if self._load().refresh_token != credential.refresh_token:
+            return
+        end = SessionEnded(answer.reason, answer.description, sid=credential.sid)
+        self._keep(credential.tombstone(end))
+        _log.error("the session has ended, sid %s: %s", end.sid or "unknown", end.reason)
+
+    def _renewed(
+        self, old: Credential, tokens: Tokens, now: float, server_ahead: float | None
+    ) -> Credential:
+        """now: before the request was sent. The token may have been made at any time since then."""
+        life, after = tokens.expires_in_seconds, tokens.refresh_after_seconds
+        if life is not None and (after is None or not 0 < after < life):
+            after = life * self._uniform(0.75, 0.8)
+        return Credential(
+            access_token=tokens.access_token,
+            # RFC 6749 section 6: the server MAY give a new one, else the old one stays.
+            refresh_token=tokens.refresh_token or old.refresh_token,
+            issued_at=now,
+            expires_at=None if life is None else now + life,
+            refresh_at=None if after is None else now + after,
+            server_ahead_seconds=server_ahead,
+            scope=tokens.scope or old.scope,
+            sid=tokens.sid or old.sid,
+        )
+
+    def _delay(self, credential: Credential, answer: Later | Refused) -> float:
+        """Until the next attempt, whoever makes it: not all at the same time."""
+        if isinstance(answer, Later) and answer.after_seconds is not None:
+            return answer.after_seconds + self._uniform(0, 0.25 + answer.after_seconds / 10)
+        # The first exponent that is past the longest delay will do for all that follow.
+        longest = _FIRST_DELAY_SECONDS * 2.0 ** min(credential.failures, 8)
+        longest = min(longest, _LONGEST_DELAY_SECONDS)
+        return self._uniform(longest / 2, longest)
+
+    def _wait(self, credential: Credential, now: float) -> float:
+        """Until the next attempt. A clock that was put back does not make it endless."""
+        wait = credential.retry_at - now
+        return wait if 0 < wait <= 2 * MAX_RETRY_AFTER_SECONDS else 0
+
+    def _step(self, credential: Credential, refused: str | None) -> Step:
+        return credential.step(
+            now=self._clock(), api_ahead_seconds=self._api_ahead_seconds, refused=refused
+        )
+
+    # --- the server's addresses ----------------------------------------------------------------
+
+    def _endpoint(self, name: str, send: Send) -> str:
+        if name not in self._endpoints and self._issuer:
+            requests = self._application.metadata(self._issuer)
+            response = self._metadata(requests, send)
+            try:
+                self._endpoints = {**endpoints(response, self._issuer), **self._endpoints}
+            except ValueError as problem:
+                raise RefreshRefused(response.status, str(problem)) from None
+        if name not in self._endpoints:
+            raise RefreshRefused(0, f"no {name} is known")
+        return self._endpoints[name]
+
+    def _metadata(self, requests: list[Request], send: Send) -> Response:
+        for request in requests:
+            response = send(request)
+            if response.status == 200:
+                return response
+            if response.status >= 500 or response.status == 429:
+                break
+        self._check(response)
+        raise RefreshRefused(response.status, "no metadata")
+
+    def _check(self, response: Response) -> None:
+        """Raises what stands for an answer other than 200."""
+        if response.status == 200:
+            return
+        answer = read(response, now=self._clock(), private=(self._application.client_secret,))
+        if isinstance(answer, Later):
+            after = retry_after_seconds(response.headers, now=self._clock())
+            raise RefreshUnavailable(answer.detail, retry_after_seconds=after or 0)
+        raise RefreshRefused(response.status, getattr(answer, "error", ""))
+
+    # --- the store -----------------------------------------------------------------------------
+
+    def _load(self) -> Credential:
+        text = self._store.load()
+        if text is None:
+            raise NotSignedIn("nobody has signed in")
+        return loads(text)
+
+    def _keep(self, credential: Credential) -> None:
+        self._store.save(credential.dumps())
+        self._known = credential
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        give_up_at = self._clock() + self._give_up_after_seconds
+        while not self._store.try_lock():
+            if self._clock() > give_up_at:
+                raise RefreshUnavailable("somebody else has the lock all the time")
+            self._sleep(self._uniform(0.01, 0.05))
+        try:
+            yield
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        try:
+            self._store.unlock()
+        except StoreFailed as failure:
+            # What was done is done, and the lock becomes free by itself.
+            _log.warning("the lock could not be given back: %s", failure)
