@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from ratchet_client import Session
+from tests.clients import fault_front, quick
 from tests.local_stack import LocalStack, started
 
 BACKEND = ("demo-backend", "demo-backend-secret")
@@ -46,3 +48,32 @@ def client(stack: LocalStack) -> Iterator[Client]:
     client = Client(stack.url)
     with client.http:
         yield client
+
+
+# --- for the tests of ratchet_client -------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def quick_stack(stack: LocalStack) -> LocalStack:
+    """The stack, with the applications of quick.py."""
+    quick.register(stack)
+    return stack
+
+
+@pytest.fixture
+def front(quick_stack: LocalStack) -> Iterator[fault_front.Front]:
+    with fault_front.front(quick_stack.url) as front:
+        yield front
+
+
+@pytest.fixture
+def store() -> quick.Kept:
+    return quick.Kept()
+
+
+@pytest.fixture
+def session(quick_stack: LocalStack, front: fault_front.Front, store: quick.Kept) -> Session:
+    """One whose tokens live for two seconds, through the front."""
+    session = quick.session(front.url, store)
+    session.start(quick.start(quick_stack, "eve"))
+    return session

@@ -1,0 +1,174 @@
+"""ratchet_client: what becomes of a request that is repeated, and where refreshes go."""
+
+import asyncio
+import io
+import threading
+from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+import requests
+
+from ratchet_client import BodyNotReplayable, RefreshRefused, Session
+from ratchet_client.httpx_auth import SessionAuth
+from ratchet_client.requests_auth import SessionAuth as RequestsAuth
+from tests.clients import fault_front, quick
+
+
+class Echo:
+    """An API that refuses the first token and keeps the bodies that it gets."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.bodies.append(request.read())
+        # As the network would leave it: httpx keeps what was read, and a stream is used up.
+        del request._content
+        if len(self.bodies) == 1:
+            challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            return httpx.Response(401, headers=challenge)
+        return httpx.Response(200)
+
+
+REPLAYABLE: dict[str, Any] = {
+    "nothing": dict,
+    "bytes": lambda: {"content": b"body"},
+    "json": lambda: {"json": {"a": 1}},
+    "form": lambda: {"data": {"a": "1"}},
+    "multipart": lambda: {"files": {"f": ("f.txt", io.BytesIO(b"file"))}, "data": {"a": "1"}},
+    "file": lambda: {"content": io.BytesIO(b"body of a file")},
+    "list": lambda: {"content": [b"one", b"two"]},
+}
+
+
+@pytest.mark.parametrize("body", REPLAYABLE)
+def test_httpx_repeats_a_request_with_its_body(session: Session, body: str) -> None:
+    echo = Echo()
+    transport = httpx.MockTransport(echo)
+    with httpx.Client(auth=SessionAuth(session), transport=transport) as client:
+        answer = client.post("https://api.test/", **REPLAYABLE[body]())
+    assert answer.status_code == 200
+    first, second = echo.bodies
+    assert first == second
+    assert bool(first) == (body != "nothing")
+
+
+def test_httpx_says_of_a_stream_that_it_cannot_be_repeated(
+    session: Session, front: fault_front.Front
+) -> None:
+    quick.refuse_once(front)
+    with (
+        httpx.Client(auth=SessionAuth(session), timeout=30) as client,
+        pytest.raises(BodyNotReplayable, match="repeat the request with a new stream"),
+    ):
+        client.post(f"{front.url}/sessions", content=(part for part in [b"a", b"b"]))
+    # what it says is true
+    assert len(front.refreshes) == 1
+    assert session.access_token() not in front.bearers[0]
+
+
+def test_httpx_says_so_of_an_async_stream(session: Session, front: fault_front.Front) -> None:
+    quick.refuse_once(front)
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"a"
+
+    async def post() -> None:
+        async with httpx.AsyncClient(auth=SessionAuth(session), timeout=30) as client:
+            await client.post(f"{front.url}/sessions", content=parts())
+
+    with pytest.raises(BodyNotReplayable):
+        asyncio.run(post())
+
+
+@pytest.mark.parametrize(
+    "body", [None, b"bytes", "text", {"a": "1"}, io.BytesIO(b"a file"), "stream"], ids=repr
+)
+def test_requests_repeats_a_body_or_says_that_it_cannot(
+    session: Session, front: fault_front.Front, body: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick.refuse_once(front)
+    bodies: list[bytes] = []
+    note = front.note
+
+    def keep(path: str, sent: bytes, headers: Any, status: int | None) -> None:
+        if path not in fault_front.REFRESHES:
+            bodies.append(sent)
+        note(path, sent, headers, status)
+
+    monkeypatch.setattr(front, "note", keep)
+    if body == "stream":
+        with pytest.raises(BodyNotReplayable):
+            requests.put(
+                f"{front.url}/sessions",
+                data=(part for part in [b"a"]),
+                auth=RequestsAuth(session),
+                timeout=30,
+            )
+        return
+    answer = requests.put(
+        f"{front.url}/sessions", data=body, auth=RequestsAuth(session), timeout=30
+    )
+    assert [old.status_code for old in answer.history] == [401]
+    assert answer.status_code == 405
+    assert bodies[0] == bodies[1]
+    assert bool(bodies[0]) == (body is not None)
+
+
+# --- whom the tokens are for ---------------------------------------------------------------------
+
+
+def test_a_refresh_goes_through_the_client_it_is_given_without_its_auth(
+    session: Session, store: quick.Kept
+) -> None:
+    sent: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        body = {"access_token": "new", "token_type": "Bearer", "expires_in": 60}
+        return httpx.Response(200, json=body)
+
+    quick.age(session, store)
+    own = httpx.Client(
+        transport=httpx.MockTransport(handle), auth=("wrong", "wrong"), follow_redirects=True
+    )
+    auth = SessionAuth(session, client=own)
+    with own, httpx.Client(auth=auth, transport=httpx.MockTransport(handle)) as client:
+        client.get("https://api.test/")
+    refresh, call = sent
+    assert refresh.url.path == "/oauth/token"
+    assert "authorization" not in refresh.headers
+    assert call.headers["authorization"] == "Bearer new"
+
+
+@pytest.mark.parametrize("get", [quick.get_httpx, quick.get_requests, quick.get_plain])
+def test_a_refresh_follows_no_redirect(session: Session, store: quick.Kept, get: Any) -> None:
+    seen: list[str] = []
+
+    class Redirects(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append(self.path)
+            self.send_response(307)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST  # noqa: N815 - the base class's name
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Redirects)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    quick.age(session, store)
+    with pytest.raises(RefreshRefused, match="307"):
+        get(quick.session(url, store), f"{url}/sessions")
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert seen == ["/oauth/token"]
