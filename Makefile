@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser browser screenshots lint format requirements openapi clean setup
+.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser browser screenshots clients lint format requirements openapi clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -20,6 +20,7 @@ help:
 	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
 	@echo 'make browser       the pages, also that of docs/browser.md, in Chromium; needs chromium, Node.js 20, npm'
 	@echo 'make screenshots   take the pictures of docs/sessions-page.md anew'
+	@echo 'make clients       ratchet_client in 50 processes at once, lost answers, an outage, kills; PROCESSES= SEED='
 	@echo 'make lint          ruff, mypy and cfn-lint'
 	@echo 'make format        let ruff put the code in order'
 	@echo 'make openapi       make what GET /openapi.json serves of docs/openapi.yaml'
@@ -64,6 +65,9 @@ browser: setup
 screenshots: setup
 	@npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent
 	@$(BIN)/python -m tests.browser.screenshots
+
+clients: setup
+	@$(BIN)/python -m tests.clients.numbers --processes $(or $(PROCESSES),50) $(if $(SEED),--seed $(SEED))
 
 model: setup
 	@$(BIN)/python -m tests.engine.model --examples $(or $(EXAMPLES),2000) $(if $(SEED),--seed $(SEED))

@@ -1,4 +1,4 @@
-"""Applications whose access tokens live for two seconds, and their sessions, on a started stack."""
+"""Applications with short access tokens and no leeway, and their sessions, on a started stack."""
 
 import asyncio
 import json
@@ -22,8 +22,10 @@ from tests.local_stack import LocalStack
 
 ACCESS_SECONDS = 2
 NATIVE, SERVER, BACKEND = "quick-native", "quick-server", "quick-backend"
+LONG_LIVED = "long-native"
 SECRET = "quick-secret: ä%"
 _POLICY = {"preset": "native", "access_ttl_seconds": ACCESS_SECONDS, "leeway_seconds": 0}
+_LONG = {"preset": "native", "leeway_seconds": 0}
 
 
 def aws(stack: LocalStack) -> dict[str, Any]:
@@ -44,9 +46,14 @@ def register(stack: LocalStack) -> None:
     assert found is not None
     client = boto3.client("dynamodb", **aws(stack))
     applications = Applications(client, found.environment["RATCHET_APPLICATIONS_TABLE"])
-    for client_id in (NATIVE, SERVER, BACKEND):
-        confidential = client_id != NATIVE
-        policy = {"preset": "machine"} if client_id == BACKEND else _POLICY
+    policies: dict[str, dict[str, Any]] = {
+        NATIVE: _POLICY,
+        SERVER: _POLICY,
+        LONG_LIVED: _LONG,
+        BACKEND: {"preset": "machine"},
+    }
+    for client_id, policy in policies.items():
+        confidential = client_id in (SERVER, BACKEND)
         grant = "client_credentials" if client_id == BACKEND else "refresh_token"
         application = Application(
             client_id=client_id,
@@ -54,7 +61,9 @@ def register(stack: LocalStack) -> None:
             secret_hashes=(hash_secret(SECRET),) if confidential else (),
             grant_types=frozenset({grant}),
             scopes=frozenset({"profile"}),
-            starts_sessions_for=frozenset({NATIVE, SERVER} if client_id == BACKEND else ()),
+            starts_sessions_for=frozenset(
+                {NATIVE, SERVER, LONG_LIVED} if client_id == BACKEND else ()
+            ),
             policy=Policy.from_mapping(policy),
         )
         applications.put(application, policy)

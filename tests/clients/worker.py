@@ -1,0 +1,80 @@
+"""One of many processes that share a session: calls an API again and again, and says how it went.
+
+    python -m tests.clients.worker URL STORE CLIENT_ID CALLS PAUSE_SECONDS FRONT
+
+Prints how often it got what: {"200": 20}. FRONT is httpx, requests or plain.
+"""
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from ratchet_client import FileStore, RatchetClientError, RefreshUnavailable, Session
+
+LOST = "no answer"
+
+
+def caller(front: str, session: Session) -> Callable[[str], int | str]:
+    """A GET, as a program would write it; LOST if the API did not answer."""
+    if front == "requests":
+        import requests
+
+        from ratchet_client.requests_auth import SessionAuth as RequestsAuth
+
+        http = requests.Session()
+        http.auth = RequestsAuth(session)
+
+        def with_requests(url: str) -> int | str:
+            try:
+                return http.get(url, timeout=60).status_code
+            except requests.ConnectionError:
+                return LOST
+
+        return with_requests
+    import httpx
+
+    from ratchet_client.httpx_auth import SessionAuth
+
+    auth = SessionAuth(session) if front == "httpx" else None
+    client = httpx.Client(auth=auth, timeout=60)
+
+    def with_httpx(url: str) -> int | str:
+        headers = None if auth else {"Authorization": f"Bearer {session.access_token()}"}
+        try:
+            answer = client.get(url, headers=headers)
+        except httpx.RequestError:
+            return LOST
+        if not auth and answer.status_code == 401:
+            # what a program without an auth object has to do itself
+            old = answer.request.headers["Authorization"].removeprefix("Bearer ")
+            headers = {"Authorization": f"Bearer {session.access_token(refused=old)}"}
+            answer = client.get(url, headers=headers)
+        return answer.status_code
+
+    return with_httpx
+
+
+def main(url: str, store: str, client_id: str, calls: str, pause: str, front: str) -> None:
+    session = Session(FileStore(store), client_id=client_id, token_endpoint=f"{url}/oauth/token")
+    call = caller(front, session)
+    seen: Counter[Any] = Counter()
+    done = 0
+    while done < int(calls):
+        try:
+            outcome = call(f"{url}/sessions")
+        except RefreshUnavailable:
+            outcome = "unavailable"
+        except RatchetClientError as failure:
+            outcome = repr(failure)
+        seen[outcome] += 1
+        # what was lost is called again
+        done += outcome not in (LOST, "unavailable")
+        time.sleep(float(pause))
+    print(json.dumps(seen))  # noqa: T201 - its result
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
