@@ -64,7 +64,7 @@ def main(url: str, store: str, client_id: str, calls: str, pause: str, front: st
     done = 0
     while done < int(calls):
         try:
-            outcome = call(f"{url}/sessions")
+            outcome = call(f"{url}/orders")
         except RefreshUnavailable:
             outcome = "unavailable"
         except RatchetClientError as failure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from importlib.metadata import requires
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 DEVELOPMENT = ROOT / "requirements" / "dev.txt"
 LAYER = ROOT / "layers" / "ratchet" / "requirements.txt"
-OUR_OWN = {"ratchet", "ratchet-cli", "ratchet-verify"}
+OUR_OWN = {"ratchet", "ratchet-cli", "ratchet-client", "ratchet-verify"}
 # Where the layer runs.
 LAMBDA = {
     "implementation_name": "cpython",
@@ -36,9 +37,10 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def declared(folder: str) -> list[Requirement]:
-    """What the package in this folder declares that it depends on, our own packages left out."""
+    """What the package in this folder declares, extras included, our own packages left out."""
     project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text("utf-8"))["project"]
-    requirements = [Requirement(text) for text in project["dependencies"]]
+    optional = project.get("optional-dependencies", {}).values()
+    requirements = [Requirement(text) for text in chain(project["dependencies"], *optional)]
     return [one for one in requirements if canonicalize_name(one.name) not in OUR_OWN]
 
 
@@ -63,7 +65,9 @@ def needed_by_the_layer() -> set[str]:
     return needed
 
 
-@pytest.mark.parametrize("folder", ["layers/ratchet", "layers/ratchet_verify", "cli"])
+@pytest.mark.parametrize(
+    "folder", ["layers/ratchet", "layers/ratchet_client", "layers/ratchet_verify", "cli"]
+)
 def test_every_declared_dependency_is_pinned_inside_its_range(folder: str) -> None:
     pinned = pins(DEVELOPMENT)
     for requirement in declared(folder):
