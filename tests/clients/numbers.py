@@ -96,7 +96,7 @@ def one_refresh_each(stack: LocalStack, folder: Path, processes: int, calls: int
     # A token that expires on its way to a busy API is no fault: it has a second to get there.
     assert total["200"] >= 0.9 * processes * calls, total
     assert total["200"] + total["401"] == processes * calls, total
-    # None was presented twice, and none before its time: a second after the one before was asked for.
+    # None was presented twice, and none before its time: a second after the one before.
     assert {len(presented) for presented in tokens.values()} == {1}
     count = len(made.front.refreshes)
     assert 1 <= count <= 1 + seconds / (quick.ACCESS_SECONDS / 2), (count, seconds)

@@ -42,17 +42,18 @@ def caller(front: str, session: Session) -> Callable[[str], int | str]:
     client = httpx.Client(auth=auth, timeout=60)
 
     def with_httpx(url: str) -> int | str:
-        headers = None if auth else {"Authorization": f"Bearer {session.access_token()}"}
         try:
-            answer = client.get(url, headers=headers)
+            if auth:
+                return client.get(url).status_code
+            # what a program without an auth object does itself
+            token = session.access_token()
+            status = get(url, token)
+            return get(url, session.access_token(refused=token)) if status == 401 else status
         except httpx.RequestError:
             return LOST
-        if not auth and answer.status_code == 401:
-            # what a program without an auth object has to do itself
-            old = answer.request.headers["Authorization"].removeprefix("Bearer ")
-            headers = {"Authorization": f"Bearer {session.access_token(refused=old)}"}
-            answer = client.get(url, headers=headers)
-        return answer.status_code
+
+    def get(url: str, token: str) -> int:
+        return client.get(url, headers={"Authorization": f"Bearer {token}"}).status_code
 
     return with_httpx
 
