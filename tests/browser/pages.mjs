@@ -306,18 +306,23 @@ const journeys = {
     const page = await openOperator(context, sid, token);
     await shown(page, "#one");
     assert.equal(await focused(page), "one-title");
-    assert.match(await page.locator("#one").innerText(), /reused/);
+    assert.match(await page.locator("#sentence").innerText(), /presented again/);
+    assert.match(await page.locator("#advice").innerText(), /^What to change\n/);
+    assert.equal(await page.locator("#missing").innerText(), "");
     const entries = await page.locator(".timeline > li h4").allInnerTexts();
-    assert.equal(entries[0], "Started");
-    assert.equal(entries.at(-1), "Ended");
-    assert.ok(entries.includes("Refreshed"));
+    const told = ["Started", "Refreshed", "Replayed", "Refreshed", "Reuse detected", "Ended"];
+    assert.deepEqual(entries, told);
+    assert.match(await page.locator(".timeline .replayed").innerText(), /inside the leeway/);
+    assert.match(await page.locator("#one dl").innerText(), /reuse_cause\n/);
     const marks = await page.evaluate(() =>
       [...document.querySelectorAll(".timeline h4")].map((title) => {
-        const { width, backgroundColor, borderRadius } = getComputedStyle(title, "::before");
-        return [width, backgroundColor, borderRadius].join();
+        const { width, backgroundColor, borderRadius, transform } = getComputedStyle(title, "::before");
+        return [width, backgroundColor, borderRadius, transform].join();
       }),
     );
-    assert.ok(new Set(marks).size >= 2 && marks.every((mark) => mark.startsWith("18px")), marks.join(" "));
+    // One mark each: for what went well, the replay, the reuse and the end.
+    assert.ok(marks.every((mark) => mark.startsWith("18px")));
+    assert.deepEqual(marks.map((mark) => marks.indexOf(mark)), [0, 0, 2, 0, 4, 5]);
     assert.equal(await page.locator("#end").isVisible(), false);
     await good(page);
     const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, location.href]));

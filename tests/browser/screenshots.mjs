@@ -22,13 +22,12 @@ await withBrowser(async (browser) => {
   await device("demo-sensitive", "", WINDOWS);
   const ended = await device("demo-native", "Old tablet", IPAD);
   await operator("DELETE", `/sessions/${ended.sid}`);
-  // A replay inside the leeway, a refresh, and then a copy of the first token.
+  // A replay inside the leeway, a refresh, and then a copy of the first token from elsewhere.
   const copied = await device("demo-native", "Pixel 9", PIXEL);
   await pause(2);
   await refresh("demo-native", copied.first, copied.headers);
-  const { refresh_token } = await refresh("demo-native", copied.refresh_token, copied.headers);
+  await refresh("demo-native", copied.refresh_token, copied.headers);
   await pause(3);
-  await refresh("demo-native", refresh_token, copied.headers);
   await refresh("demo-native", copied.first, { "User-Agent": "curl/8.5.0" });
 
   const context = await browser.newContext({ userAgent: LAPTOP });
@@ -54,6 +53,12 @@ await withBrowser(async (browser) => {
   await page.fill("#about", copied.sid);
   await page.keyboard.press("Enter");
   await page.locator("#one").waitFor();
-  await page.evaluate(() => document.activeElement.blur());
-  await take("operator-light", "light", 640);
+  await page.setViewportSize({ width: 640, height: 600 });
+  const clip = await page.evaluate(() => {
+    document.activeElement.blur();
+    const { top } = document.querySelector("#one").getBoundingClientRect();
+    const { bottom } = document.querySelector(".timeline").getBoundingClientRect();
+    return { x: 0, y: top + scrollY, width: innerWidth, height: bottom - top };
+  });
+  await page.screenshot({ path: `${given.folder}/operator.png`, fullPage: true, clip });
 });

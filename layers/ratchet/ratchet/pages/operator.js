@@ -1,4 +1,4 @@
-// An operator's look at a session: what GET /sessions/{sid} says, its time-line drawn.
+// An operator's look at a session: what GET /sessions/{sid}?timeline=true says (docs/explain.md).
 
 import { ask, body, element, find, nameOf, say, show, sure } from "./page.js";
 
@@ -80,9 +80,9 @@ function item(session) {
 }
 
 function one(session) {
-  const { sentence, advice = [], timeline_missing: missing } = session.explanation ?? {};
+  const { sentence, advice, timeline_missing: missing } = session.explanation;
   find("#one-title").textContent = `Session ${session.sid}`;
-  find("#sentence").textContent = sentence ?? session.description ?? "The session has not ended.";
+  find("#sentence").textContent = sentence;
   find("#advice").replaceChildren(...told(advice));
   find("#missing").textContent = missing ? `Not all of it is known: ${missing}.` : "";
   find(".timeline").replaceChildren(...drawn(timeline(session)));
@@ -117,26 +117,13 @@ function facts(session) {
 
 // --- the time-line -------------------------------------------------------------------------------
 
-/** Entries in order: `explanation.timeline`, or what the session itself tells; then its deadlines. */
-function timeline(session) {
-  const entries = [...(session.explanation?.timeline ?? own(session))];
-  if (!session.reason) {
-    const { idle_deadline_at: idle, absolute_deadline_at: absolute } = session;
-    if (idle < absolute) entries.push(ahead(idle, "It ends here unless it is refreshed before."));
-    entries.push(ahead(absolute, "It ends here at the latest."));
-  }
-  return entries;
-}
-
-const ahead = (at, text) => ({ at, what: "deadline", text });
-
-function own({ started_at, refreshed_at, generation, ended_at, description, ...session }) {
-  const entries = [{ at: started_at, what: "started", text: "The session was started." }];
-  if (refreshed_at) {
-    entries.push({ at: refreshed_at, what: "refreshed", text: `The last of ${generation} refreshes.` });
-  }
-  if (session.reason) entries.push({ at: ended_at, what: "ended", text: description });
-  return entries;
+/** Entries in order, and what lies ahead. */
+function timeline({ explanation, reason, idle_deadline_at: idle, absolute_deadline_at: absolute }) {
+  const ahead = (at, text) => ({ at, what: "deadline", text });
+  if (reason) return explanation.timeline;
+  const last = ahead(absolute, "it ends at the latest");
+  if (idle >= absolute) return [...explanation.timeline, last];
+  return [...explanation.timeline, ahead(idle, "it ends unless it is refreshed before"), last];
 }
 
 /** The list is what happened; the line and its dots are drawn beside it by account.css. */
@@ -149,12 +136,14 @@ function drawn(entries) {
     if (gap > 0) line.append(element("p", { class: "gap" }, `${duration(gap)} later`));
     const times = [utc(entry.at)];
     if (entry.until_at) times.push(" to ", utc(entry.until_at));
-    const from = [entry.agent, entry.network, entry.client_id].filter(Boolean).join(" · ");
+    const { client_id, network, agent, request_id } = entry;
+    const request = request_id && `request ${request_id}`;
+    const from = [client_id, agent, network, request].filter(Boolean).join(" · ");
     line.append(
       element("h4", {}, WHAT[kind] ?? entry.what),
       element("p", { class: "where" }, ...times),
-      element("p", {}, entry.text ?? ""),
     );
+    if (entry.text !== entry.what) line.append(element("p", { class: "text" }, entry.text));
     if (from) line.append(element("p", { class: "where" }, from));
     return line;
   });
