@@ -229,6 +229,12 @@ const journeys = {
       assert.equal(await page.locator("section:visible, form:visible").count(), 0);
       await good(page);
     }
+    // As one for another audience than this service.
+    await signedIn(context, "leo");
+    const json = { error: "invalid_token", error_description: "The access token is invalid" };
+    await context.route(/\/sessions$/, (route) => route.fulfill({ status: 401, json }));
+    const page = await openSessions(context);
+    await said(page, "This page is not set up for the application “demo-browser”. The access token");
   },
 
   async "an access token that has run out is renewed once"(context) {
@@ -259,6 +265,7 @@ const journeys = {
     await page.click("#everywhere");
     await page.click("#yes");
     await said(page, "This session has ended. Somebody who runs this service ended it.");
+    assert.equal(await focused(page), "sign-in-title");
     await shown(page, "#sign-in");
     assert.deepEqual(await context.cookies(), []);
   },
@@ -272,13 +279,18 @@ const journeys = {
 
   async "an outage signs nobody out"(context) {
     await signedIn(context, "jan");
-    const page = await context.newPage();
-    let failures = 0;
-    await page.route(/oauth\/refresh/, (route) => (failures++ < 1 ? route.abort() : route.continue()));
-    await page.goto(`${api}/account/sessions?client_id=demo-browser`);
+    const keys = [];
+    await context.route(/oauth\/refresh/, (route) => {
+      keys.push(route.request().headers()["idempotency-key"]);
+      return keys.length <= 2 ? route.abort() : route.continue();
+    });
+    const page = await openSessions(context);
     await said(page, "The service does not answer. Trying again");
+    // Nor does who loads the page again meanwhile: it is the same request, with the same key.
+    await page.reload();
     await shown(page, "#live");
-    assert.equal(failures, 2);
+    assert.ok(keys.length >= 3);
+    assert.equal(new Set(keys).size, 1);
   },
 
   async "a text is shown as it is, whatever is in it"(context) {

@@ -97,17 +97,16 @@ async function load(done = "") {
 }
 
 function failed(failure, done) {
-  // 401: the access token's session is over. It says why; the refresh token would say the same.
-  if (failure.error === "invalid_grant" || failure.error === "invalid_token") {
+  const { error, error_reason } = failure;
+  // With an access token 401 tells a reason if the session is over, as a refresh does.
+  if (error === "invalid_grant" || (error === "invalid_token" && error_reason)) {
     return signedOut(failure, done);
   }
-  if (failure.error === undefined) show("#again");
-  else show();
-  say(
-    ["invalid_client", "unauthorized_client", "invalid_request"].includes(failure.error)
-      ? `This page is not set up for the application “${CLIENT_ID}”. ${failure.message}`
-      : failure.message,
-  );
+  const passing = error === undefined || error === "slow_down";
+  show(...(passing ? ["#again"] : []));
+  // The others are for whoever sets the application up.
+  const about = passing ? "" : `This page is not set up for the application “${CLIENT_ID}”. `;
+  say(about + failure.message);
 }
 
 function signedOut(refused, done) {
@@ -115,8 +114,8 @@ function signedOut(refused, done) {
   list();
   const part = document.body.dataset.signIn === "password" ? "#sign-in" : "#elsewhere";
   show(part);
-  if (done) return arrive(part, done);
-  say(refused.error_reason === "no_cookie" ? "" : `This session has ended. ${why(refused)}`);
+  if (refused.error_reason === "no_cookie" && !done) return say("");
+  arrive(part, done || `This session has ended. ${why(refused)}`);
 }
 
 /** To where the focus is, once what had it is gone. */
