@@ -82,7 +82,9 @@ def test_a_session_that_a_sweep_has_warned_of(service: Service) -> None:
     first = service.start("demo-browser")
     service.now += 12 * DAY
     service.sweep()
-    assert kinds(explained(service, first["sid"])) == ["started", "warned"]
+    told = explained(service, first["sid"])
+    assert kinds(told) == ["started", "warned"]
+    assert told["timeline"][1]["text"] == "warned of the idle deadline (session.expiring)"
 
 
 def test_a_session_that_has_lived_for_as_long_as_it_may(service: Service) -> None:
@@ -98,11 +100,11 @@ def test_a_session_that_has_lived_for_as_long_as_it_may(service: Service) -> Non
     assert "reached its absolute deadline, 2027-01-15 10:01:00 UTC" in told["sentence"]
     assert (told["cause"], told["deadline"]) == ("absolute_expired", "absolute")
     assert "ratchet apps update demo-sensitive --absolute-ttl 4h --dry-run" in commands(told)
-    # Of the run of refreshes the last three are shown.
-    assert kinds(told) == ["started", *["refreshed"] * 4, "ended"]
+    # Of the run of refreshes the last five are shown.
+    assert kinds(told) == ["started", *["refreshed"] * 6, "ended"]
     run = told["timeline"][1]
-    assert (run["count"], run["at"], run["text"]) == (8, start + 600, "8 refreshes")
-    assert run["until_at"] == start + 8 * 600
+    assert (run["count"], run["at"], run["text"]) == (6, start + 600, "6 refreshes")
+    assert run["until_at"] == start + 6 * 600
 
 
 def test_a_reuse_with_what_came_before_and_after_it(service: Service) -> None:

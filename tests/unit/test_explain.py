@@ -140,22 +140,30 @@ def test_a_run_of_refreshes_is_folded_and_says_from_how_many_networks(
     make_session: Make,
 ) -> None:
     lines = [line(0, outcome="started")]
-    lines += [line(at, outcome="rotated", network=f"{at % 2}", agent="a") for at in range(1, 45)]
-    told = timeline(make_session(generation=44, rotated_at=NOW + 44), lines)
-    assert [entry.count for entry in told.entries] == [1, 41, 1, 1, 1]
+    lines += [line(at, outcome="rotated", network=f"{at % 2}", agent="a") for at in range(1, 47)]
+    told = timeline(make_session(generation=46, rotated_at=NOW + 46), lines)
+    assert [entry.count for entry in told.entries] == [1, 41, 1, 1, 1, 1, 1]
     run = told.entries[1]
     assert (run.text, run.network, run.agent) == ("41 refreshes, from 2 networks", "", "a")
     assert (run.at, run.until_at) == (NOW + 1, NOW + 41)
     assert not told.missing
 
 
+def test_a_run_counts_what_is_usual_by_its_kind(make_session: Make) -> None:
+    kinds = ["rotated", "replayed_leeway", "touched", "touched"] * 10
+    lines = [line(0, outcome="started")]
+    lines += [line(at + 1, outcome=outcome) for at, outcome in enumerate(kinds)]
+    told = timeline(make_session(generation=10, rotated_at=NOW + 37), lines)
+    assert [entry.count for entry in told.entries] == [1, 35, 1, 1, 1, 1, 1]
+    run = told.entries[1]
+    assert run.text == "9 refreshes, 9 repeated and answered again, 17 uses at an API"
+    assert run.what.value == "refreshed"
+
+
 def test_an_endless_time_line_is_cut_and_says_so(make_session: Make) -> None:
     lines = [line(0, outcome="started")]
-    lines += [
-        line(at, **({"outcome": "rotated"} if at % 2 else {"outcome": "replayed_leeway"}))
-        for at in range(1, 1000)
-    ]
-    told = timeline(make_session(generation=500, rotated_at=NOW + 999), lines)
+    lines += [line(at, error="x", detail=f"{at}") for at in range(1, 1000)]
+    told = timeline(make_session(), lines)
     assert len(told.entries) == MAX_ENTRIES
     assert told.entries[0].what.value == "started"
     assert told.missing == "only the last 199 entries are shown"

@@ -49,8 +49,7 @@ def advice(
 def _idle(
     session: Session, application: Application, policy: Policy, away_seconds: int | None
 ) -> Iterator[Advice]:
-    used_at = session.rotated_at or session.started_at
-    had = session.idle_deadline_at - used_at
+    had = session.idle_deadline_at - session.last_active_at
     if away_seconds is not None and away_seconds > had:
         # What would have been enough: at the deadline itself it is too late.
         unit = DAY if away_seconds > 2 * DAY else HOUR if away_seconds > 2 * HOUR else MINUTE
@@ -63,7 +62,8 @@ def _idle(
         if away_seconds
         else "and the client has not come back since"
     )
-    was = f"The session had {duration(had)} without a refresh, {came}."
+    what = "a refresh" if session.active_at is None else "a refresh or use"
+    was = f"The session had {duration(had)} without {what}, {came}."
     if abs(had - policy.idle_ttl_seconds) > MINUTE:
         was += f" (The policy has changed since: now it gives {duration(policy.idle_ttl_seconds)}.)"
     if wanted > policy.idle_ttl_seconds:

@@ -27,7 +27,7 @@ FIELDS = frozenset(
         *("request_id", "route", "status", "duration_ms"),
         *("error", "error_reason", "detail", "fault", "at"),
         *("client_id", "sub", "sid", "generation", "outcome", "ended", "touched", "event_id"),
-        *("application", "version"),
+        *("application", "version", "deadline"),
         *("network", "agent", "reuse_cause", "behind", "since_rotation_seconds"),
         *("same_network", "same_agent", "key_sent"),
     }

@@ -111,7 +111,8 @@ def carry_out(
         else:
             counted[step.what] += 1
             if step.what == "warned":
-                _tell(step.what, step.session)
+                warnings = [event for event in step.events(step.session) if event.about]
+                _tell(step.what, step.session, " and ".join(event.about for event in warnings))
     del counted[""]
     return Done(counted, in_time=not late)
 
@@ -137,8 +138,8 @@ def _log_left(step: Step, fault: Fault) -> None:
     events.log("event left for the sweep", level="WARNING", **about)
 
 
-def _tell(what: str, session: Session) -> None:
+def _tell(what: str, session: Session, deadline: str = "") -> None:
     """One line in the log for each session that was not just filed anew."""
     about = {"sid": session.sid, "sub": session.sub, "client_id": session.client_id}
     reason = session.reason.value if session.reason else None
-    events.log("sweep", outcome=what, error_reason=reason, **about)
+    events.log("sweep", outcome=what, error_reason=reason, deadline=deadline or None, **about)

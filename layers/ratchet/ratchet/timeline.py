@@ -10,8 +10,8 @@ from ratchet.session import Session
 
 LINE_SECONDS = 60
 """A log line is written when its request is done: this much later than what it tells, at most."""
-SHOWN_REFRESHES = 3
-"""Of a run of refreshes the last ones are shown, those before them as one entry."""
+SHOWN_LAST = 5
+"""Of a run of refreshes and uses the last ones are shown, those before them as one entry."""
 MAX_ENTRIES = 200
 
 
@@ -166,7 +166,7 @@ def _told(line: LogLine) -> tuple[What, str] | None:
         if outcome == "warned":
             deadline = line.text("deadline")
             which = f"the {deadline}" if deadline else "a"
-            return What.WARNED, f"warned: {which} deadline was near (session.expiring)"
+            return What.WARNED, f"warned of {which} deadline (session.expiring)"
         if outcome == "ended":
             return What.SWEPT, "the sweep stored the end and published it"
         return None
@@ -235,7 +235,7 @@ def _lost(session: Session, entries: Sequence[Entry]) -> str:
 
 
 def _folded(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Of a run of refreshes only the last are shown, of one of equal refusals only the first."""
+    """Of a run of what is usual only the last are shown, of one of equal refusals the first."""
     run: list[Entry] = []
     for entry in entries:
         if run and not _alike(run[-1], entry):
@@ -245,37 +245,57 @@ def _folded(entries: Sequence[Entry]) -> Iterator[Entry]:
     yield from _run(run)
 
 
+_USUAL = {
+    What.REFRESHED: "refresh{es}",
+    What.REPLAYED: "repeated and answered again",
+    What.USED: "use{s} at an API",
+}
+
+
 def _alike(one: Entry, other: Entry) -> bool:
+    if one.what in _USUAL and other.what in _USUAL:
+        return True
     return one.what is other.what and one.text == other.text
 
 
 def _run(run: Sequence[Entry]) -> Iterator[Entry]:
-    if len(run) <= SHOWN_REFRESHES + 1:
-        yield from run
-    elif run[0].what is What.REFRESHED:
-        yield _one_for(run[:-SHOWN_REFRESHES])
-        yield from run[-SHOWN_REFRESHES:]
-    else:
+    if run and run[0].what in _USUAL:
+        # One entry for a single one would hide it and save nothing.
+        folded = len(run) - SHOWN_LAST if len(run) > SHOWN_LAST + 1 else 0
+        if folded:
+            yield _one_for(run[:folded], _summary(run[:folded]))
+        yield from run[folded:]
+    elif len(run) > 2:
         yield run[0]
-        yield _one_for(run[1:])
+        yield _one_for(run[1:], f"{len(run) - 1} more times: {run[0].text}")
+    else:
+        yield from run
 
 
-def _one_for(run: Sequence[Entry]) -> Entry:
-    refreshes = run[0].what is What.REFRESHED
+def _summary(run: Sequence[Entry]) -> str:
+    """`41 refreshes, 2 repeated and answered again, from 2 networks`."""
+    parts = []
+    for what, name in _USUAL.items():
+        if number := sum(entry.what is what for entry in run):
+            plural = {"es": "", "s": ""} if number == 1 else {"es": "es", "s": "s"}
+            parts.append(f"{number} {name.format_map(plural)}")
+    networks = {entry.network for entry in run if entry.network}
+    if len(networks) > 1:
+        parts.append(f"from {len(networks)} networks")
+    return ", ".join(parts)
 
+
+def _one_for(run: Sequence[Entry], text: str) -> Entry:
     def shared(name: str) -> str:
         values = {str(getattr(entry, name)) for entry in run}
         return values.pop() if len(values) == 1 else ""
 
-    networks = {entry.network for entry in run if entry.network}
-    text = f"{len(run)} refreshes" if refreshes else f"{len(run)} more times: {run[0].text}"
-    elsewhere = f", from {len(networks)} networks" if len(networks) > 1 else ""
     return Entry(
         at=run[0].at,
         until_at=run[-1].at,
-        what=run[0].what,
+        what=next((entry.what for entry in run if entry.what is What.REFRESHED), run[0].what),
         count=len(run),
-        text=text + elsewhere,
+        text=text,
         client_id=shared("client_id"),
         network=shared("network"),
         agent=shared("agent"),
