@@ -9,6 +9,7 @@ import pytest
 from ratchet import account
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
+from ratchet.timeline import What
 from tests.functional.conftest import Answer, Service
 
 FOLDER = Path(account.__file__).with_name("pages")
@@ -190,3 +191,9 @@ def test_the_words_of_the_page_are_for_reasons_that_there_are() -> None:
     words = re.findall(r"^  (\w+): \"", script.partition("const WHY")[2].partition("}")[0], re.M)
     assert len(words) == 8
     assert set(words) <= {reason.value for reason in Reason}
+
+
+def test_every_kind_of_entry_of_a_time_line_has_a_name_on_the_operators_page() -> None:
+    script = (FOLDER / "operator.js").read_text("utf-8")
+    names = re.findall(r"^  (\w+): \"", script.partition("const WHAT")[2].partition("}")[0], re.M)
+    assert set(names) == {what.value for what in What} | {"deadline"}
