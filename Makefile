@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser browser screenshots clients lint format requirements openapi clean setup
+.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser bench-sweep browser screenshots clients lint format requirements openapi clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -18,6 +18,7 @@ help:
 	@echo 'make fuzz-api      every answer is one that docs/openapi.yaml describes; EXAMPLES=200 SEED='
 	@echo 'make fuzz-parser   let Atheris look for a hole in the parser; SECONDS=60 SEED='
 	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
+	@echo 'make bench-sweep   what a sweep costs in a small and in a large table; SESSIONS=1000000 DUE=10000 ROUNDS=5 SEED='
 	@echo 'make browser       the pages, also that of docs/browser.md, in Chromium; needs chromium, Node.js 20, npm'
 	@echo 'make screenshots   take the pictures of docs/sessions-page.md anew'
 	@echo 'make clients       ratchet_client in 50 processes at once, lost answers, an outage, kills; PROCESSES= SEED='
@@ -57,6 +58,12 @@ fuzz-api: setup
 fuzz-parser: setup
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet atheris
 	@$(BIN)/python -m tests.engine.fuzz_parser -max_total_time=$(or $(SECONDS),60) $(if $(SEED),-seed=$(SEED))
+
+# To a file of its own: what is kept in bench/results is what the pages quote.
+bench-sweep: setup
+	@npm ci --prefix bench --ignore-scripts --no-audit --no-fund --silent
+	@$(BIN)/python -m bench.sweep --sessions $(or $(SESSIONS),1000000) --due $(or $(DUE),10000) \
+	  --rounds $(or $(ROUNDS),5) $(if $(SEED),--seed $(SEED)) --result $(or $(RESULT),bench/results/sweep.json)
 
 browser: setup
 	@npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent
@@ -104,7 +111,7 @@ requirements: setup
 	  layers/ratchet/pyproject.toml --output-file layers/ratchet/requirements.txt
 
 clean:
-	rm -rf tests/browser/node_modules .venv .venv-* .ratchet .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf tests/browser/node_modules bench/node_modules .venv .venv-* .ratchet .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup:

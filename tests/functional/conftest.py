@@ -258,8 +258,8 @@ class Service:
         for mapping in self._changed.values():
             self.parts.applications._put(mapping, "")
 
-    def sweep(self) -> Mapping[str, Any]:
-        report: Mapping[str, Any] = self._functions.invoke("SweepFunction", {})
+    def sweep(self, **event: Any) -> Mapping[str, Any]:
+        report: Mapping[str, Any] = self._functions.invoke("SweepFunction", event)
         return report
 
     # --- an auditor ----------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The sweep: design section 9."""
 
 import itertools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -9,11 +10,19 @@ import pytest
 from ratchet import session_item
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
-from ratchet.sweep import MARGIN_MS, sweep
+from ratchet.session import Session
+from ratchet.sweep import MARGIN_MS, WHAT, sweep
 from tests.functional.conftest import START, Service
 
 DAY = 86400
 IDLE = 15 * 60
+
+
+@pytest.fixture(autouse=True)
+def _no_position_stays(service: Service) -> Iterator[None]:
+    yield
+    for shard in range(session_item.ATTENTION_SHARDS):
+        service.parts.sweep_positions.drop(shard)
 
 
 def types(service: Service) -> list[str]:
@@ -128,21 +137,80 @@ def test_a_refresh_at_the_same_moment_wins(
     assert second.status == 200
 
 
-def test_more_than_one_page_of_a_shard_is_swept_in_one_run(service: Service) -> None:
+@pytest.mark.parametrize("others", [0, 12])
+def test_a_refresh_between_the_read_and_the_writes_of_a_page_wins(
+    service: Service, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """and the rest of the page is swept as it would have been"""
+    first = service.start("demo-sensitive")
+    shard = session_item.attention_shard(first["sid"])
+    put_in_shard(service, shard, others)
+    service.now += IDLE + others
+    store = service.parts.store
+    read, due = store.read, store.due
+    answers = []
+
+    def read_and_be_overtaken(sids: Iterable[str], **options: Any) -> list[Session]:
+        found = read(sids, **options)
+        service.now -= others + 1
+        answers.append(service.refresh(first["refresh_token"], "demo-sensitive"))
+        service.now += others + 1
+        return found
+
+    def due_here(wanted: int, now: int, **options: Any) -> Any:
+        # Only this shard: roles are enforced for one function at a time.
+        return due(wanted, now, **options) if wanted == shard else ([], None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read", read_and_be_overtaken)
+        patch.setattr(store, "due", due_here)
+        report = run(service, lambda: MARGIN_MS + 1)
+    assert (report["overtaken"], report.get("ended", 0)) == (1, others)
+    assert [answer.status for answer in answers] == [200]
+    assert service.session(first["sid"]).ended_at is None
+    assert first["sid"] not in {event["sid"] for event in service.told}
+    service.now -= others
+    again = service.refresh(answers[0]["refresh_token"], "demo-sensitive")
+    assert again.status == 200
+
+
+def put_in_shard(service: Service, shard: int, count: int, **changed: Any) -> list[str]:
+    """So many idle sessions of demo-sensitive in one shard, each a second after the one before."""
     first = service.start("demo-sensitive")
     item = service.item(first["sid"])
-    shard = session_item.attention_shard(first["sid"])
+    service.delete_item(first["sid"])
     sids = (f"copy{number:018d}" for number in itertools.count())
-    copies = itertools.islice(
-        (sid for sid in sids if session_item.attention_shard(sid) == shard), 120
-    )
-    for sid in copies:
-        service.put_item({**item, "sid": {"S": sid}})
-    service.now += IDLE
+    mine = (sid for sid in sids if session_item.attention_shard(sid) == shard)
+    found = list(itertools.islice(mine, count))
+    for number, sid in enumerate(found):
+        instant = {"N": str(int(item["attention_at"]["N"]) + number)}
+        item |= {"sid": {"S": sid}, "attention_shard": {"N": str(shard)}}
+        service.put_item({**item, "attention_at": instant, "idle_deadline_at": instant, **changed})
+    return found
+
+
+def test_a_page_costs_one_query_one_read_its_writes_and_a_call_for_ten_events(
+    service: Service,
+) -> None:
+    put_in_shard(service, 3, 121)
+    service.now += IDLE + 121
+    batches: list[int] = []
+    publish = service.parts.bus.publish
+
+    def counted(happened: Sequence[Any]) -> None:
+        batches.append(len(happened))
+        publish(happened)
+
+    object.__setattr__(service.parts.bus, "publish", counted)
     service.calls.clear()
     assert service.sweep()["ended"] == 121
-    assert service.calls.names.count("Query") == session_item.ATTENTION_SHARDS + 1
+    names = service.calls.names
+    assert names.count("Query") == session_item.ATTENTION_SHARDS + 1
+    assert names.count("BatchGetItem") == 2
+    assert names.count("UpdateItem") == 2 * 121
+    assert sorted(batches) == [1, *[10] * 12]
     assert len(service.told) == 121
+    assert len({event["id"] for event in service.told}) == 121
 
 
 def run(service: Service, remaining_ms: Callable[[], int]) -> dict[str, Any]:
@@ -237,3 +305,194 @@ def test_dynamodb_being_away_is_reported_and_nothing_is_lost(
         report = service.sweep()
     assert (report["faults"], report["complete"]) == (1, False)
     assert service.sweep()["ended"] == 1
+
+
+# --- the position --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pages_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One shard, and a page has two sessions."""
+    monkeypatch.setattr("ratchet.sweep.ATTENTION_SHARDS", 1)
+    monkeypatch.setattr("ratchet.store.BATCH", 2)
+
+
+def sweep_while(service: Service, queries: int) -> dict[str, Any]:
+    """A sweep that is out of time once it has made more queries than that."""
+    service.calls.clear()
+    names = service.calls.names
+    return run(service, lambda: MARGIN_MS + (names.count("Query") <= queries))
+
+
+def position(service: Service) -> dict[str, Any] | None:
+    return service.parts.sweep_positions.get(0)
+
+
+def test_sessions_that_cannot_be_handled_never_starve_those_behind_them(
+    service: Service, pages_of_two: None
+) -> None:
+    """each run has time for one page; the first four sessions of the shard are damaged"""
+    put_in_shard(service, 0, 4, client_id={"N": "0"})
+    good = put_in_shard(service, 0, 8)[4:]
+    damaged = put_in_shard(service, 0, 4, client_id={"N": "0"})
+    service.now += IDLE + 100
+    reports = [sweep_while(service, 1)]
+    assert position(service) is not None
+    while not reports[-1].get("ended"):
+        reports.append(sweep_while(service, 2))
+        assert len(reports) < 5
+    assert [report["faults"] for report in reports[:-1]] == [2, 2]
+    reports.append(sweep_while(service, 2))
+    assert all(service.session(sid).reason is Reason.IDLE_EXPIRED for sid in good)
+    # All the way round, the damaged ones are met again, and nothing is kept.
+    last = run(service, lambda: MARGIN_MS + 1)
+    assert (last["faults"], last["complete"]) == (4, False)
+    assert position(service) is None
+    for sid in damaged:
+        service.delete_item(sid)
+
+
+def test_the_next_sweep_goes_on_where_the_last_one_stopped_and_wraps_round(
+    service: Service, pages_of_two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """where an answer failed it goes on behind that page, and comes back to it"""
+    sids = put_in_shard(service, 0, 5)
+    service.now += IDLE + 100
+    read = service.parts.store.read
+    asked: list[list[str]] = []
+
+    def first_fails(wanted: Iterable[str], **options: Any) -> list[Session]:
+        asked.append(list(wanted))
+        if len(asked) == 1:
+            raise Fault("dynamodb: InternalServerError")
+        return read(asked[-1], **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.parts.store, "read", first_fails)
+        report = run(service, lambda: MARGIN_MS + 1)
+        assert report == {"faults": 1, "lag_seconds": 0, "complete": False}
+        kept = position(service)
+        assert kept is not None
+        assert kept["sid"]["S"] == sids[1]
+        report = run(service, lambda: MARGIN_MS + 1)
+    assert (report["ended"], report["complete"]) == (5, True)
+    assert asked == [sids[:2], sids[2:4], sids[4:], sids[:2]]
+    assert position(service) is None
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        {},
+        {"attention_at": {"N": str(START * 2)}},
+        {"attention_at": {"N": "-1"}},
+        {"attention_at": {"N": "1.5"}},
+        {"attention_at": {"S": "yesterday"}},
+        {"sid": {"S": ""}},
+        {"sid": {"S": "x" * 2049}},
+        {"sid": {"N": "7"}},
+        {"sid": {"S": "of another shard, long gone"}, "what": {"S": "is this?"}},
+    ],
+)
+def test_a_damaged_position_is_as_good_as_none(
+    service: Service, pages_of_two: None, garbage: dict[str, Any]
+) -> None:
+    put_in_shard(service, 0, 3)
+    service.now += IDLE + 100
+    key = {"attention_shard": {"N": "0"}}
+    valid = {"attention_at": {"N": str(START + IDLE)}, "sid": {"S": "x"}} if garbage else {}
+    service.parts.sweep_positions.keep({**key, **valid, **garbage})
+    assert service.sweep() == {"ended": 3, "lag_seconds": 100, "complete": True}
+    assert position(service) is None
+
+
+def test_a_position_that_cannot_be_read_or_kept_stops_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch, pages_of_two: None
+) -> None:
+    put_in_shard(service, 0, 3)
+    service.now += IDLE + 100
+
+    def away(*_: Any) -> Any:
+        raise Fault("dynamodb: ResourceNotFoundException")
+
+    for operation in ("get", "keep", "drop"):
+        monkeypatch.setattr(service.parts.sweep_positions, operation, away)
+    assert not sweep_while(service, 1)["complete"]
+    assert run(service, lambda: MARGIN_MS + 1)["complete"]
+    warned = [line for line in service.lines() if line["message"] == "position of the sweep"]
+    assert {line["level"] for line in warned} == {"WARNING"}
+    assert len(warned) == 3
+    monkeypatch.undo()
+
+
+# --- what it tells -------------------------------------------------------------------------------
+
+
+def test_an_entry_that_eventbridge_refuses_keeps_no_other_from_being_settled(
+    service: Service,
+) -> None:
+    sids = {service.start("demo-sensitive")["sid"] for _ in range(6)}
+    service.now += IDLE
+    taken: list[str] = []
+
+    class Picky:
+        """Refuses one entry of each call."""
+
+        def put_events(self, **call: Any) -> dict[str, Any]:
+            entries: list[dict[str, Any]] = [{"EventId": "x"} for _ in call["Entries"]]
+            entries[-1] = {"ErrorCode": "InternalFailure"}
+            taken.extend(json.loads(one["Detail"])["sid"] for one in call["Entries"][:-1])
+            return {"FailedEntryCount": 1, "Entries": entries}
+
+    bus: Any = service.parts.bus
+    client = bus._client
+    bus._client = Picky
+    report = service.sweep()
+    bus._client = client
+    assert (report["ended"], report["complete"]) == (6, True)
+    open_sids = {sid for sid in sids if service.session(sid).attention_at is not None}
+    assert open_sids == sids - set(taken)
+    left = [line for line in service.lines() if line["message"] == "event left for the sweep"]
+    assert {line["sid"] for line in left} == open_sids
+    assert {line["fault"] for line in left} == {"events: an entry was refused"}
+    assert service.sweep()["published"] == len(open_sids)
+    assert {event["sid"] for event in service.told} == open_sids
+
+
+def test_a_sweep_with_nothing_to_do_reports_zeros(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """an alarm can tell a sweep that found nothing from one that does not run"""
+    capsys.readouterr()
+    service.sweep()
+    (metrics,) = [line for line in map(json.loads, _json(capsys)) if "_aws" in line]
+    assert metrics["function"] == "sweep"
+    for name in ("LagSeconds", "Incomplete", *map(str.title, WHAT)):
+        assert metrics[f"Sweep{name}"] == [0.0]
+
+
+def _json(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+
+
+def test_a_dry_run_tells_what_would_be_done_and_does_nothing(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    idle = service.start("demo-sensitive")
+    warned = service.start()
+    refreshed = service.start()
+    service.now += 40 * DAY
+    service.refresh(refreshed["refresh_token"])
+    service.now = START + 83 * DAY
+    before = [service.item(found["sid"]) for found in (idle, warned, refreshed)]
+    capsys.readouterr()
+    service.calls.clear()
+    report = service.sweep(dry_run=True)
+    did = {"ended": 1, "warned": 1, "rearmed": 1}
+    assert report == {**did, "lag_seconds": 83 * DAY - IDLE, "complete": True, "dry_run": True}
+    assert set(service.calls.names) <= {"Query", "BatchGetItem", "GetItem"}
+    assert before == [service.item(found["sid"]) for found in (idle, warned, refreshed)]
+    assert types(service) == []
+    assert not [line for line in _json(capsys) if "_aws" in line]
+    real = service.sweep()
+    assert {**real, "dry_run": True} == report

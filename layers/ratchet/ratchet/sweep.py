@@ -17,6 +17,7 @@ ten events.
 """
 
 import functools
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -91,6 +92,7 @@ class _Run:
     """One sweep: what it works with."""
 
     applications: Applications
+    applications_lock: threading.Lock
     store: SessionStore
     positions: SweepPositions
     bus: Bus
@@ -120,6 +122,7 @@ def sweep(
     ):
         run = _Run(
             applications=applications,
+            applications_lock=threading.Lock(),
             store=store,
             positions=positions,
             bus=bus,
@@ -181,9 +184,10 @@ def _visit(run: _Run, sids: Sequence[str]) -> Report:
 
     @functools.cache
     def application_of(client_id: str) -> Application | Fault | None:
-        """Looked for once a page, also when it cannot be read."""
+        """Looked for once a page, also when it cannot be read; read once, whoever asks first."""
         try:
-            return run.applications.get(client_id, run.now)
+            with run.applications_lock:
+                return run.applications.get(client_id, run.now)
         except Fault as fault:
             return fault
 
