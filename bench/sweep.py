@@ -104,8 +104,9 @@ class AcceptingBus:
         return {"FailedEntryCount": 0, "Entries": [{"EventId": "x"} for _ in Entries]}
 
 
-def sessions(count: int, random: Random, name: str) -> Iterator[Session]:
+def sessions(count: int, seed: int, name: str) -> Iterator[Session]:
     """Live sessions, none of them due: as many as that, started at some time in the last days."""
+    random = Random(seed)
     template = _session(NOW, random)
     for _ in range(count):
         started_at = NOW - random.randrange(POLICY.idle_ttl_seconds // 2)
@@ -122,8 +123,9 @@ def sessions(count: int, random: Random, name: str) -> Iterator[Session]:
         yield replace(session, attention_at=max(attention_at(session, POLICY), NOW + 1))
 
 
-def due(count: int, random: Random) -> Iterator[Session]:
-    """Sessions that are due, each at a moment of the last five minutes."""
+def due(count: int, seed: int) -> Iterator[Session]:
+    """Sessions that are due, each at a moment of the last five minutes; the same for a seed."""
+    random = Random(seed)
     kinds = [kind for kind, weight in MIX.items() for _ in range(weight)]
     for number in range(count):
         kind = kinds[number % len(kinds)]
@@ -244,7 +246,7 @@ def measure(
     for number in range(rounds):
         order = list(tables)[:: 1 if number % 2 == 0 else -1]
         for table in order:
-            bench.put(table, due(count, Random(seed)))  # noqa: S311 - the same every time
+            bench.put(table, due(count, seed))
             cost = bench.sweep(table)
             wanted = {**expected(count), "complete": True}
             if {name: cost.report.get(name) for name in wanted} != wanted:
@@ -296,7 +298,7 @@ def main(large: int, count: int, rounds: int, seed: int | None, result: Path | N
     tables = {
         f"sessions-{name}": (
             described("SessionsTable"),
-            (to_item(found) for found in sessions(size - count, Random(seed), name)),  # noqa: S311
+            (to_item(found) for found in sessions(size - count, seed, name)),
         )
         for name, size in sizes.items()
     }

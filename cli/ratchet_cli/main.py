@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from ratchet_cli import aws, local, running, schedule, template
+from ratchet_cli import local, running
 from ratchet_cli.apps import apps_group
 from ratchet_cli.emulator import EmulatorError
 from ratchet_cli.explain import explain_command
-from ratchet_cli.functions import Functions, HandlerError
+from ratchet_cli.functions import HandlerError
 from ratchet_cli.keys import keys_group
-from ratchet_cli.lines import Lines
 from ratchet_cli.provision import ProvisionError
+from ratchet_cli.sweep import sweep_command
 from ratchet_cli.target import running_here
 from ratchet_cli.template import TemplateError
 from ratchet_cli.users import users_group
@@ -103,36 +101,8 @@ def status(as_json: bool) -> None:
     click.echo(json.dumps(asdict(found), indent=2) if as_json else found.url)
 
 
-@cli.command()
-def sweep() -> None:
-    """Sweep the local stack now."""
-    found = running_here()
-    path = Path(found.template)
-    parsed = template.load(path)
-    named = {
-        name: function
-        for name, function in template.functions(parsed).items()
-        if Path(function.code_uri).name == "sweep"
-    }
-    aws.enter(found.environment)
-    log = Path(found.environment["RATCHET_LOG_GROUP"].removeprefix("file:"))
-    # The result is what standard output is for; the function's own log lines go beside it, and to
-    # those of the other functions.
-    with (
-        log.open("a", encoding="utf-8") as file,
-        contextlib.redirect_stdout(Lines(sys.stderr, file)),
-    ):
-        functions = Functions(path.parent, named)
-        results = [
-            functions.invoke(item.function, schedule.event(item))
-            for item in template.schedules(parsed)
-            if item.function in named
-        ]
-    for result in results:
-        click.echo(json.dumps(result))
-
-
 cli.add_command(apps_group)
 cli.add_command(explain_command)
 cli.add_command(keys_group)
+cli.add_command(sweep_command)
 cli.add_command(users_group)

@@ -127,6 +127,7 @@ def test_it_serves_the_functions_and_every_command_of_the_tree_finds_it(tree: Pa
         status = ratchet(tree / "functions", "status")
         details = json.loads(ratchet(tree, "status", "--json").stdout)
         swept = ratchet(tree / "functions", "sweep")
+        dry = ratchet(tree / "functions", "sweep", "--dry-run")
         log = (tree / ".ratchet" / "functions.log").read_text()
         mode = (tree / ".ratchet" / "local.json").stat().st_mode & 0o777
 
@@ -134,6 +135,7 @@ def test_it_serves_the_functions_and_every_command_of_the_tree_finds_it(tree: Pa
     assert status.stdout.strip() == local.url
     assert details["environment"]["ISSUER"] == local.url
     assert json.loads(swept.stdout) == {"event": "x", "ids": ["a"]}
+    assert json.loads(dry.stdout) == {"event": {"dry_run": True}, "ids": ["a"]}
     assert log == "put a\n"
     assert mode == 0o600
     assert local.url in local.output

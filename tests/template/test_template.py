@@ -13,6 +13,7 @@ import pytest
 
 from ratchet import outbound, wiring
 from ratchet.session import ANNOUNCED_WITHIN_SECONDS
+from ratchet.sweep import MARGIN_MS
 from ratchet_cli import template
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,32 @@ def test_every_reference_names_something_that_the_template_declares() -> None:
     named = {name for name in references(parsed) if not name.startswith("AWS::")}
     assert named
     assert named <= declared
+
+
+def test_at_most_one_sweep_is_at_work_and_one_that_fails_is_not_forgotten() -> None:
+    resources = template.load(TEMPLATE)["Resources"]
+    sweep = functions()["SweepFunction"]
+    assert sweep["ReservedConcurrentExecutions"] == 1
+    queue = {"Fn::GetAtt": ["SweepFailures", "Arn"]}
+    # What the schedule cannot hand over, and what Lambda then has tried in vain.
+    (schedule,) = (event["Properties"] for event in sweep["Events"].values())
+    assert schedule["DeadLetterConfig"] == {"Arn": queue}
+    assert schedule["RetryPolicy"]["MaximumRetryAttempts"] >= 1
+    on_failure = sweep["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+    assert on_failure == {"Type": "SQS", "Destination": queue}
+    failures = resources["SweepFailures"]["Properties"]
+    assert failures["SqsManagedSseEnabled"] is True
+    assert failures["MessageRetentionPeriod"] == 14 * 86400
+
+
+def test_a_sweep_stops_before_lambda_stops_it() -> None:
+    """Its slowest call and the one that keeps its position fit into what is left then."""
+    config = wiring.CONFIG
+    waits = config.connect_timeout + config.read_timeout  # type: ignore[attr-defined] # it has them
+    # three tries, and up to a second and two between them
+    assert (
+        2 * (3 * waits + 3) * 1000 < MARGIN_MS < functions()["SweepFunction"]["Timeout"] * 1000 / 4
+    )
 
 
 def test_a_function_outlasts_what_it_waits_for() -> None:

@@ -42,7 +42,7 @@ from ratchet.store import SessionStore
 from ratchet.sweep_page import Step, carry_out
 from ratchet.sweep_positions import SweepPositions
 
-MARGIN_MS = 15_000
+MARGIN_MS = 20_000
 """Stops this long before the function's time is over: longer than the slowest call with retries,
 and after it the one that keeps the position."""
 WORKERS = 16
