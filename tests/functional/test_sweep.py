@@ -465,7 +465,7 @@ def test_a_sweep_with_nothing_to_do_reports_zeros(
     """an alarm can tell a sweep that found nothing from one that does not run"""
     capsys.readouterr()
     service.sweep()
-    (metrics,) = [line for line in map(json.loads, _json(capsys)) if "_aws" in line]
+    (metrics,) = [line for line in map(json.loads, _json(capsys)) if "SweepEnded" in line]
     assert metrics["function"] == "sweep"
     for name in ("LagSeconds", "Incomplete", *map(str.title, WHAT)):
         assert metrics[f"Sweep{name}"] == [0.0]
