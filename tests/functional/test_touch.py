@@ -136,18 +136,20 @@ def test_a_refresh_counts_as_activity_too(service: Service) -> None:
 
 
 def test_of_many_callers_at_once_one_write_takes_effect(service: Service) -> None:
-    """each of them has read the session before any of them writes"""
+    """each has read the session before any of them writes, and their clocks differ"""
     switch_on(service)
     sid = service.start()["sid"]
     for _ in range(3):
-        service.now += INTERVAL
-        copy = service.session(sid)
+        service.now += INTERVAL + 5
+        copy, now = service.session(sid), service.now
         with ThreadPoolExecutor(16) as callers:
-            done = list(callers.map(lambda copy: by_a_copy(service, copy), [copy] * 32))
+            clocks = [now + number % 5 for number in range(32)]
+            done = list(callers.map(by_a_copy, [service] * 32, [copy] * 32, clocks))
         assert Counter(one.outcome for one in done) == {"touched": 1, "fresh": 31}
-        now = service.session(sid)
-        assert all(one.session == now for one in done)
-        assert service.session(sid).idle_deadline_at == service.now + TTL
+        session = service.session(sid)
+        assert all(one.session == session for one in done)
+        assert session.idle_deadline_at == (session.active_at or 0) + TTL
+        assert now <= session.idle_deadline_at - TTL < now + 5
 
 
 def test_an_answer_has_each_session_once_in_the_order_they_were_named(service: Service) -> None:
