@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ratchet_cli.target import Target, target_options, working
 if TYPE_CHECKING:
     from ratchet.parts import Parts
     from ratchet.reasons import Reason
+    from ratchet.session import Session
     from ratchet.sign_out import SignedOut
     from ratchet.users import User
 
@@ -211,8 +213,8 @@ def _end_sessions(user: User, reason: Reason, parts: Parts) -> SignedOut:
     """Ends what the list shows, and looks again once it shows everything, as a rule."""
     from ratchet.sign_out import SignedOut, sign_out
 
-    ended = 0
-    left: tuple[str, ...] = ()
+    done = SignedOut()
+    ended: tuple[Session, ...] = ()
     for pause in (0.0, INDEX_SECONDS):
         time.sleep(pause)
         done = sign_out(
@@ -224,15 +226,15 @@ def _end_sessions(user: User, reason: Reason, parts: Parts) -> SignedOut:
             bus=parts.bus,
             now=_now(),
         )
-        ended, left = ended + done.ended, done.left
-    return SignedOut(ended, left)
+        ended += done.ended
+    return replace(done, ended=ended)
 
 
 def _report(user: User, as_json: bool, done: SignedOut) -> None:
     """What was done on standard output; what may be left, which nobody may overlook, elsewhere."""
-    _print(user, as_json, done.ended)
-    if done.left:
-        left = "\n".join(f"  {text}" for text in done.left)
+    _print(user, as_json, len(done.ended))
+    if done.damaged or done.left:
+        left = "\n".join(f"  {text}" for text in (*done.damaged, *done.left))
         raise click.ClickException(f"not all sessions were ended; run this again:\n{left}")
     click.echo(
         "A session that started in the last seconds may not have been listed yet: run this again "

@@ -1,5 +1,7 @@
 """GET and DELETE /sessions and /sessions/{sid}."""
 
+from typing import Any
+
 import pytest
 
 from ratchet.errors import Fault
@@ -277,6 +279,36 @@ def test_a_disabled_application_is_refused_everywhere_and_its_sessions_stay(
     assert answer["error_reason"] == "application_disabled"
     service.change("demo-native", disabled_at=None)
     assert service.refresh(first["refresh_token"]).status == 200
+
+
+def test_signing_out_everywhere_ends_what_it_can_and_can_be_repeated(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """one session is damaged, and DynamoDB refuses the end of another"""
+    own, damaged, stuck, other = (service.start() for _ in range(4))
+    item = service.item(damaged["sid"])
+    service.put_item({**item, "generation": {"S": "x"}})
+    end = service.parts.store.end
+
+    def fails_for_one(sid: str, **arguments: Any) -> Any:
+        if sid == stuck["sid"]:
+            raise Fault("dynamodb: ThrottlingException")
+        return end(sid, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.parts.store, "end", fails_for_one)
+        answer = service.call("DELETE", "/sessions?sub=ada", bearer=service.operator())
+    assert (answer.status, answer["error_reason"]) == (503, "unavailable")
+    assert answer.log["fault"] == f"session {stuck['sid']}: dynamodb: ThrottlingException"
+    assert service.session(own["sid"]).reason is Reason.REVOKED_EVERYWHERE
+    assert service.session(other["sid"]).reason is Reason.REVOKED_EVERYWHERE
+    assert service.session(stuck["sid"]).ended_at is None
+    again = service.call("DELETE", "/sessions?sub=ada", bearer=service.operator())
+    assert (again.status, again.body) == (200, {"ended": 1})
+    assert service.session(stuck["sid"]).reason is Reason.REVOKED_EVERYWHERE
+    faults = [line["fault"] for line in service.lines() if "damaged" in line.get("fault", "")]
+    assert faults == [f"item {damaged['sid']} is damaged: KeyError"] * 2
+    service.delete_item(damaged["sid"])
 
 
 def test_with_eventbridge_away_signing_out_everywhere_tries_it_once_and_ends_all(

@@ -24,8 +24,9 @@ from ratchet.reasons import Reason
 from ratchet.response import Response
 from ratchet.seen_proofs import SeenProofs
 from ratchet.session import MAX_SUB, Session
-from ratchet.session_end import end_session, publish_end
+from ratchet.session_end import end_session
 from ratchet.session_item import LAST_SECOND
+from ratchet.sign_out import sign_out
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
 from ratchet.timeline import LINE_SECONDS, LogLine
@@ -183,9 +184,8 @@ def end_one(
     """Ends one session; one that is over already stays as it is. 204 both times."""
     session = _find(sid, caller, REVOKE, store)
     reason = Reason.REVOKED_BY_OPERATOR if caller.sub is None else Reason.REVOKED_BY_USER
-    ended = _end(session, caller, reason, applications, store, now)
-    _publish(ended, store, bus)
-    return Response(status=204, log={**_log(caller, session.sub, sid), "ended": len(ended)})
+    ended = _end(session, caller, reason, applications, store, bus, now)
+    return Response(status=204, log={**_log(caller, session.sub, sid), "ended": int(ended)})
 
 
 def end_all(
@@ -199,22 +199,19 @@ def end_all(
 ) -> Response:
     """Signs a subject out everywhere: `{"ended": number}`."""
     subject = caller.subject(sub, REVOKE)
-    ended: list[Session] = []
-    own: list[Session] = []
-    after = None
-    while True:
-        sessions, after = store.of_subject(subject, limit=PAGE, after=after)
-        own += [session for session in sessions if session.sid == caller.sid]
-        for session in sessions:
-            if session.sid != caller.sid:
-                ended += _end(session, caller, Reason.REVOKED_EVERYWHERE, applications, store, now)
-        if after is None:
-            break
-    # Last of all: cut short before that, the caller can still repeat it.
-    for session in own:
-        ended += _end(session, caller, Reason.REVOKED_EVERYWHERE, applications, store, now)
-    _publish(ended, store, bus)
-    for session in ended:
+    done = sign_out(
+        subject,
+        reason=Reason.REVOKED_EVERYWHERE,
+        by=caller.client_id,
+        applications=applications,
+        store=store,
+        bus=bus,
+        now=now,
+        last=caller.sid,
+    )
+    for problem in done.damaged:
+        events.log("sessions", level="ERROR", fault=problem)
+    for session in done.ended:
         # The request's own line has no sid.
         events.log(
             "sessions",
@@ -223,8 +220,11 @@ def end_all(
             ended=1,
             **_log(caller, subject, session.sid),
         )
-    log = {**_log(caller, subject), "ended": len(ended)}
-    return Response(body={"ended": len(ended)}, log=log)
+    if done.left:
+        # Repeated, it ends those that are left.
+        raise Fault("; ".join(done.left[:3]))
+    log = {**_log(caller, subject), "ended": len(done.ended)}
+    return Response(body={"ended": len(done.ended)}, log=log)
 
 
 def view(
@@ -280,32 +280,25 @@ def _end(
     reason: Reason,
     applications: Applications,
     store: SessionStore,
+    bus: Bus,
     now: int,
-) -> list[Session]:
-    """The session as ended, or nothing if it was over already. Publishing is left to `_publish`."""
+) -> bool:
+    """False if it was over already."""
     # Only a stored end is for good: a cut-off can be taken back, another clock may be behind.
     if session.ended_at is not None:
-        return []
+        return False
     application = applications.get(session.client_id, now)
     retention = application.policy.retention_seconds if application else _DEFAULT_RETENTION_SECONDS
-    outcome = end_session(
+    return end_session(
         session.sid,
         reason=reason,
         by=caller.client_id,
         retention_seconds=retention,
         store=store,
-        bus=None,
+        bus=bus,
         now=now,
         sessions_valid_after=application.sessions_valid_after if application else 0,
-    )
-    return [outcome.session] if outcome.done and outcome.session else []
-
-
-def _publish(ended: list[Session], store: SessionStore, bus: Bus) -> None:
-    """All of them are dead by now; what EventBridge does not take at once is for the sweep."""
-    for session in ended:
-        if not publish_end(session, store=store, bus=bus):
-            return
+    ).done
 
 
 def _find(sid: str, caller: Caller, scope: str, store: SessionStore) -> Session:

@@ -1,4 +1,4 @@
-"""Ends a subject's sessions for a reason that lies with the user, not with one session."""
+"""Signing a subject out everywhere, whoever asks for it and why."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from ratchet.errors import Fault
 from ratchet.events import Bus
 from ratchet.policy import PRESETS
 from ratchet.reasons import Reason
-from ratchet.session_end import end_session
+from ratchet.session import Session
+from ratchet.session_end import end_session, publish_end
 from ratchet.store import SessionStore
 
 PAGE = 100
@@ -16,10 +17,14 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class SignedOut:
-    """ended: how many sessions were. left: what kept others from it, one text for each."""
+    """ended: the sessions that were. damaged, left: what kept others from it, one text for each.
 
-    ended: int
-    left: tuple[str, ...]
+    A damaged one can hand out no tokens, because every answer has to read it; others are alive.
+    """
+
+    ended: tuple[Session, ...] = ()
+    damaged: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 def sign_out(
@@ -31,14 +36,18 @@ def sign_out(
     store: SessionStore,
     bus: Bus,
     now: int,
+    last: str | None = None,
 ) -> SignedOut:
     """Ends all of them; one that cannot be ended, or is damaged, keeps no other alive.
 
     Repeatable: what is over stays as it is, so one that was cut short is simply run again. The
     subject's list is an index, which shows a session a moment after it started: run it once more
-    after that moment. by: the command that does it. Raises Fault if the list itself cannot be read.
+    after that moment. by: client id of who asks, or the command that does it. last: the session of
+    whoever asks, with which they can ask again until the others have ended. Raises Fault if the
+    list itself cannot be read.
     """
-    ended = 0
+    ended: list[Session] = []
+    damaged: list[str] = []
     left: list[str] = []
     known: dict[str, tuple[int, int]] = {}
 
@@ -56,30 +65,49 @@ def sign_out(
             known[client_id] = policy.retention_seconds, valid_after
         return known[client_id]
 
+    def end(session: Session) -> None:
+        # Only a stored end is for good: a cut-off can be taken back, another clock may be behind.
+        if session.ended_at is not None:
+            return
+        retention_seconds, sessions_valid_after = keeping(session.client_id)
+        try:
+            outcome = end_session(
+                session.sid,
+                reason=reason,
+                by=by,
+                retention_seconds=retention_seconds,
+                store=store,
+                bus=None,
+                now=now,
+                sessions_valid_after=sessions_valid_after,
+            )
+        except Fault as fault:
+            left.append(f"session {session.sid}: {fault}")
+            return
+        if outcome.done and outcome.session is not None:
+            ended.append(outcome.session)
+
+    own: list[Session] = []
     after = None
     while True:
-        damaged: dict[str, str] = {}
-        sessions, after = store.of_subject(sub, limit=PAGE, after=after, damaged=damaged)
-        left.extend(damaged.values())
+        wrong: dict[str, str] = {}
+        sessions, after = store.of_subject(sub, limit=PAGE, after=after, damaged=wrong)
+        damaged.extend(wrong.values())
         for session in sessions:
-            if session.ended_at is not None:
-                continue
-            retention_seconds, sessions_valid_after = keeping(session.client_id)
-            try:
-                outcome = end_session(
-                    session.sid,
-                    reason=reason,
-                    by=by,
-                    retention_seconds=retention_seconds,
-                    store=store,
-                    bus=bus,
-                    now=now,
-                    sessions_valid_after=sessions_valid_after,
-                )
-            except Fault as fault:
-                left.append(f"session {session.sid}: {fault}")
-                continue
-            stored = outcome.session
-            ended += outcome.done and stored is not None and stored.reason is reason
+            if session.sid == last:
+                own.append(session)
+            else:
+                end(session)
         if after is None:
-            return SignedOut(ended, tuple(left))
+            break
+    for session in own:
+        end(session)
+    for session in ended:
+        # All of them are dead by now; what EventBridge does not take at once is for the sweep.
+        if not publish_end(session, store=store, bus=bus):
+            break
+    return SignedOut(
+        tuple(session for session in ended if session.reason is reason),
+        tuple(damaged),
+        tuple(left),
+    )
