@@ -19,7 +19,7 @@ help:
 	@echo 'make fuzz-parser   let Atheris look for a hole in the parser; SECONDS=60 SEED='
 	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
 	@echo 'make bench-sweep   what a sweep costs in a small and in a large table; SESSIONS=1000000 DUE=10000 ROUNDS=5 SEED='
-	@echo 'make browser       the pages, also that of docs/browser.md, in Chromium; needs chromium, Node.js 20, npm'
+	@echo 'make browser       the module for pages and the session page, in Chromium; needs chromium, Node.js 20, npm'
 	@echo 'make screenshots   take the pictures of docs/sessions-page.md anew'
 	@echo 'make clients       ratchet_client in 50 processes at once, lost answers, an outage, kills; PROCESSES= SEED='
 	@echo 'make lint          ruff, mypy and cfn-lint'

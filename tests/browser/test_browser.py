@@ -1,7 +1,9 @@
-"""Browser mode in a real browser: the page of docs/browser.md."""
+"""Browser mode in a real browser: browser/ratchet.js, and the page of docs/browser.md."""
 
 import contextlib
 import re
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,21 +18,32 @@ from ratchet.applications import Applications
 from ratchet.policy import PRESETS
 from ratchet_cli import running
 from ratchet_cli.seed import SECRETS
-from tests.browser.playing import needed, play, sentences
+from tests.browser.playing import HERE, needed, play, sentences
 from tests.local_stack import ROOT, LocalStack, started
 
-JOURNEYS = "journeys.mjs"
-PAGE = "<!doctype html><script type=module>import * as session from '/session.js?client_id={}';"
-PAGE += "window.session = session</script>"
+JOURNEYS = ("journeys.mjs", "module.mjs")
+MODULE = ROOT / "browser" / "ratchet.js"
+POLICY = "default-src 'none'; script-src 'self'; connect-src http://localhost:* http://127.0.0.1:*;"
+POLICY += " require-trusted-types-for 'script'"
+PAGE = "<!doctype html><script type=module src='/session.js?client_id={}'></script>"
+SCRIPT = """import {{ Session }} from "/ratchet.js";
+window.told = [];
+window.session = new Session({{
+  issuer: "{}",
+  clientId: "{}",
+  onSessionStarted: (sid) => told.push(["started", sid]),
+  onSessionEnded: (reason) => told.push(["ended", reason]),
+}});
+"""
 FORM = "<!doctype html><form method=post action='{}'><input name=client_id value='{}'><button>"
 ADDRESS = "http://localhost:8787"
 
 
-def sample() -> str:
-    """The page's script, as the documentation has it."""
+def example(language: str) -> str:
+    """What the documentation shows in this language."""
     page = (ROOT / "docs" / "browser.md").read_text("utf-8")
-    (script,) = re.findall(r"^```js\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    return str(script)
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return str(text)
 
 
 @contextlib.contextmanager
@@ -43,22 +56,41 @@ def site(port_of_api: int) -> Iterator[int]:
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
             client_id = query.get("client_id", "")
             api = f"http://{self.headers['Host'].rpartition(':')[0]}:{port_of_api}"
-            if address.path == "/session.js":
-                text = sample().replace(ADDRESS, api).replace("demo-browser", client_id)
-                kind = "text/javascript"
+            kind, headers, status = "text/html", {}, 200
+            if address.path == "/ratchet.js":
+                text, kind = MODULE.read_text("utf-8"), "text/javascript"
+            elif address.path == "/session.js":
+                text, kind = SCRIPT.format(api, client_id), "text/javascript"
+            elif address.path == "/page.html":
+                text = f"<!doctype html>{example('html')}"
+            elif address.path == "/page.js":
+                text, kind = example("js").replace(ADDRESS, api), "text/javascript"
             elif address.path == "/form":
-                text, kind = FORM.format(api + query["path"], client_id), "text/html"
-            elif address.path == "/echo":
-                text, kind = self.headers.get("Cookie", ""), "text/plain"
+                text = FORM.format(api + query["path"], client_id)
+            elif address.path in ("/echo", "/authorization"):
+                name = "Cookie" if address.path == "/echo" else "Authorization"
+                text, kind = self.headers.get(name, ""), "text/plain"
+                headers = {
+                    "Access-Control-Allow-Origin": self.headers.get("Origin", "*"),
+                    "Access-Control-Allow-Credentials": "true",
+                }
+            elif address.path == "/moved":
+                text, status, headers = "", 307, {"Location": query["to"]}
             else:
-                text, kind = PAGE.format(client_id), "text/html"
-            self.send_response(200)
+                text = PAGE.format(client_id)
+                headers = {"Content-Security-Policy": POLICY}
+            self.send_response(status)
             self.send_header("Content-Type", kind)
-            if address.path == "/echo":
-                self.send_header("Access-Control-Allow-Origin", self.headers.get("Origin", "*"))
-                self.send_header("Access-Control-Allow-Credentials", "true")
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(text.encode())
+
+        def do_OPTIONS(self) -> None:
+            self.send_response(204)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.send_header("Access-Control-Allow-Headers", "Authorization")
+            self.end_headers()
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name
             """Says nothing."""
@@ -122,9 +154,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
                 "elsewhere": f"http://127.0.0.1:{other}",
             },
         }
-        return play(JOURNEYS, told)
+        return {name: came for file in JOURNEYS for name, came in play(file, told).items()}
 
 
-@pytest.mark.parametrize("sentence", sentences(JOURNEYS))
+@pytest.mark.parametrize("sentence", [name for file in JOURNEYS for name in sentences(file)])
 def test_in_a_browser(results: Mapping[str, Any], sentence: str) -> None:
     assert results[sentence] is None, results[sentence]
+
+
+def test_the_module_has_types() -> None:
+    compiler = HERE / "node_modules" / "typescript" / "bin" / "tsc"
+    if (node := shutil.which("node")) is None or not compiler.exists():
+        pytest.skip("no Node.js, or no typescript (make browser installs it)")
+    done = subprocess.run(
+        [node, compiler, "--project", HERE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
