@@ -85,7 +85,9 @@ def test_httpx_says_so_of_an_async_stream(session: Session, front: fault_front.F
 
 
 @pytest.mark.parametrize(
-    "body", [None, b"bytes", "text", {"a": "1"}, io.BytesIO(b"a file"), "stream"], ids=repr
+    "body",
+    [None, b"bytes", "text", {"a": "1"}, io.BytesIO(b"a file"), "stream"],
+    ids=str.split("none bytes text form file stream"),
 )
 def test_requests_repeats_a_body_or_says_that_it_cannot(
     session: Session, front: fault_front.Front, body: Any, monkeypatch: pytest.MonkeyPatch
