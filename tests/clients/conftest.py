@@ -73,7 +73,7 @@ def store() -> quick.Kept:
 
 @pytest.fixture
 def session(quick_stack: LocalStack, front: fault_front.Front, store: quick.Kept) -> Session:
-    """One whose tokens live for two seconds, through the front."""
-    session = quick.session(front.url, store)
-    session.start(quick.start(quick_stack, "eve"))
+    """One without leeway, through the front; with tokens of an hour, for a busy machine."""
+    session = quick.session(front.url, store, client_id=quick.LONG_LIVED)
+    session.start(quick.start(quick_stack, "eve", quick.LONG_LIVED))
     return session

@@ -157,7 +157,7 @@ def refused_for_ever(stack: LocalStack, folder: Path, processes: int, calls: int
     assert total == {"401": processes * calls}, total
     count = len(made.front.refreshes)
     assert 1 <= count <= 1 + seconds / 60, count
-    return f"{processes} processes x {calls} calls, all 401: {count} refreshes in {seconds:.0f} s"
+    return f"{processes} processes x {calls} calls, all 401: {count} refresh in {seconds:.0f} s"
 
 
 def kills(stack: LocalStack, folder: Path, rounds: int, seed: int) -> str:
@@ -173,9 +173,9 @@ def kills(stack: LocalStack, folder: Path, rounds: int, seed: int) -> str:
         survivor = made.run(1, 1, 0)
         tokens = made.judge()
     assert survivor == {"200": 1}, survivor
-    again = sum(len(presented) > 1 for presented in tokens.values())
+    again = sum(len(presented) - 1 for presented in tokens.values())
     told = ", ".join(f"{count} {place}" for place, count in sorted(places.items()))
-    return f"{rounds} kills ({told}; seed {seed}): {again} refreshes taken up, no sign-out"
+    return f"{rounds} kills ({told}; seed {seed}): {again} times taken up, no sign-out"
 
 
 def killed(made: Bench, place: str, delay: float) -> None:

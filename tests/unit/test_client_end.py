@@ -189,6 +189,25 @@ def test_who_waits_for_the_lock_takes_what_the_holder_has_stored(world: World) -
     assert world.sent == []
 
 
+def test_who_gets_the_lock_too_late_takes_what_was_stored_meanwhile(world: World) -> None:
+    """between its look at the store and its lock somebody else has refreshed"""
+
+    class Overtaken(MemoryStore):
+        def try_lock(self) -> bool:
+            fresh = {"access_token": "access-2", "refresh_token": "refresh-2", "refresh_at": None}
+            self.save(json.dumps({**world.kept(), **fresh, "expires_at": world.now + 3600}))
+            return super().try_lock()
+
+    world.started()
+    text = world.store.load() or ""
+    world.store = store = Overtaken()
+    store.save(text)
+    world.now += 3600
+    session = world.session()
+    assert session.access_token() == "access-2"
+    assert world.sent == []
+
+
 def test_a_lock_that_never_comes_free_is_waited_for_only_so_long(world: World) -> None:
     session = world.started(give_up_after_seconds=5)
     world.now += 3600

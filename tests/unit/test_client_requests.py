@@ -67,12 +67,12 @@ def test_client_secret_basic_encodes_both_halves() -> None:
     """RFC 6749 section 2.3.1"""
     server = Server()
     server.session(
-        token_endpoint="https://id.test/token", client_id="a:b", client_secret="p: ä%"
+        token_endpoint="https://id.test/token", client_id="a:b", client_secret="p+%41: ä"
     ).access_token()
     scheme, _, value = server.requests[0].headers["Authorization"].partition(" ")
     client_id, _, secret = b64decode(value).decode().partition(":")
     assert scheme == "Basic"
-    assert (unquote_plus(client_id), unquote_plus(secret)) == ("a:b", "p: ä%")
+    assert (unquote_plus(client_id), unquote_plus(secret)) == ("a:b", "p+%41: ä")
     assert server.form().keys() == {"grant_type", "refresh_token"}
 
 
