@@ -33,6 +33,10 @@ Look at her sessions, with the access token:
   A=$(echo "$T2" | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
   curl -s -H "Authorization: Bearer $A" {url}/sessions; echo
 
+Call an API that accepts it, an example:
+
+  curl -s -H "Authorization: Bearer $A" {url}/example/jwt; echo
+
 End it. After that even the newest refresh token is refused, and the answer says why:
 
   R2=$(echo "$T2" | sed 's/.*"refresh_token":"\\([^"]*\\)".*/\\1/')

@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from ratchet_cli import payload
+from ratchet_cli.authorizers import Authorizers
 from ratchet_cli.template import Route
 
 Invoke = Callable[[str, Any], Any]
@@ -31,6 +32,7 @@ class Gateway:
     def __init__(self, routes: Sequence[Route], invoke: Invoke, pool: ThreadPoolExecutor) -> None:
         self._routes = routes
         self._invoke = invoke
+        self._authorizers = Authorizers(invoke)
         self._pool = pool
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
@@ -51,6 +53,8 @@ class Gateway:
         event = payload.event(request, matched)
         if len(event.get("body", "")) > payload.MAX_BODY_BYTES:
             return payload.TOO_LARGE
+        if refusal := self._authorizers.refusal(matched.route, event):
+            return refusal
         try:
             return payload.response(self._invoke(matched.route.function, event))
         except (Exception, SystemExit):  # noqa: BLE001 - as on AWS: a 500, and the trace in the log

@@ -19,6 +19,9 @@ from ratchet_cli.lines import Lines
 from ratchet_cli.provision import provision
 from ratchet_cli.seed import seed
 
+# What a developer gets to see here without asking, and a deployment does not.
+_SHOWN = {"ProtectedExample": "yes"}
+
 
 class PortTakenError(Exception):
     """Another program listens on the port."""
@@ -59,13 +62,14 @@ def _serve(
     parameters: Mapping[str, str],
 ) -> None:
     # What `stack` holds is stopped in the reverse order of the lines below.
-    parsed = template.load(template_path)
-    routes, schedules = template.routes(parsed), template.schedules(parsed)
     root = template_path.parent
     folder = root / running.FOLDER
     stack.enter_context(running.claimed(folder))
     listener = stack.enter_context(_listen(port))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    issuer = issuer or url
+    parsed = template.load(template_path, {**_SHOWN, **parameters, "Issuer": issuer})
+    routes, schedules = template.routes(parsed), template.schedules(parsed)
 
     emulator = stack.enter_context(Emulator(folder, folder / "state" if keep else None))
     environment = aws.environment(emulator.endpoint_url)
@@ -74,7 +78,7 @@ def _serve(
         name: lambda_function.deploy(Path(value), name) if value.endswith(".py") else value
         for name, value in parameters.items()
     }
-    environment |= provision(parsed, issuer=issuer or url, parameters=values)
+    environment |= provision(parsed, issuer=issuer, parameters=values)
     log = folder / "functions.log"
     environment["RATCHET_LOG_GROUP"] = f"file:{log}"
     os.environ.update(environment)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ratchet_cli.intrinsics import UnknownIntrinsicError, chosen, value
 
 Template = dict[str, Any]
 
@@ -43,12 +46,36 @@ class Function:
 
 
 @dataclass(frozen=True)
+class JwtAuthorizer:
+    """API Gateway's own: access tokens of an issuer, for one of these audiences."""
+
+    issuer: str
+    audience: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LambdaAuthorizer:
+    """A function decides (payload format 2.0, simple responses).
+
+    headers: without them the request is refused unasked.
+    """
+
+    function: str
+    headers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Route:
-    """One HttpApi event: `ANY /sessions/{sid}`, or the method `$default` with an empty path."""
+    """One HttpApi event: `ANY /sessions/{sid}`, or the method `$default` with an empty path.
+
+    authorizer: who lets requests pass, None for nobody. scopes: of which a token needs one.
+    """
 
     method: str
     path: str
     function: str
+    authorizer: JwtAuthorizer | LambdaAuthorizer | None = None
+    scopes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -87,8 +114,11 @@ _Loader.add_multi_constructor("!", _intrinsic)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
 
 
-def load(path: Path) -> Template:
-    """Read a template file. Raises TemplateError where it is none."""
+def load(path: Path, parameters: Mapping[str, str] | None = None) -> Template:
+    """Read a template file, for these values of its parameters and else their defaults.
+
+    What a condition leaves out then is not there. Raises TemplateError where it is none.
+    """
     try:
         template = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
@@ -97,7 +127,10 @@ def load(path: Path) -> Template:
         raise TemplateError(f"{path} is not YAML: {error}") from error
     if not isinstance(template, dict) or "Resources" not in template:
         raise TemplateError(f"{path} is not a CloudFormation template: it has no Resources")
-    return template
+    try:
+        return chosen(template, parameters or {})
+    except UnknownIntrinsicError as error:
+        raise TemplateError(f"{path}: {error}") from error
 
 
 def functions(template: Template) -> dict[str, Function]:
@@ -117,7 +150,7 @@ def functions(template: Template) -> dict[str, Function]:
 
 
 def routes(template: Template) -> list[Route]:
-    """Return one route for every HttpApi event of a function."""
+    """Return one route for every HttpApi event of a function. Raises TemplateError."""
     found = []
     for function, event in _events(template, "HttpApi"):
         # SAM makes an event that names neither a path nor a method the catch-all route.
@@ -126,8 +159,32 @@ def routes(template: Template) -> list[Route]:
             method = "$default"
         elif method in ("*", "X-AMAZON-APIGATEWAY-ANY-METHOD"):
             method = "ANY"
-        found.append(Route(method, path, function))
+        found.append(Route(method, path, function, *_protection(template, event)))
     return found
+
+
+def _protection(
+    template: Template, event: Template
+) -> tuple[JwtAuthorizer | LambdaAuthorizer | None, tuple[str, ...]]:
+    named = event.get("Auth", {})
+    if "Authorizer" not in named:
+        return None, ()
+    scopes = tuple(named.get("AuthorizationScopes", ()))
+    api = template["Resources"][event["ApiId"]["Ref"]]["Properties"]
+    described = api["Auth"]["Authorizers"][named["Authorizer"]]
+    if "FunctionArn" in described:
+        headers = tuple(described.get("Identity", {}).get("Headers", ()))
+        function = described["FunctionArn"].get("Fn::GetAtt")
+        if not function:
+            raise TemplateError("the local stack knows authorizers of the same template only")
+        return LambdaAuthorizer(function[0], headers), scopes
+    jwt = described["JwtConfiguration"]
+    try:
+        issuer, audience = value(template, jwt["issuer"]), value(template, jwt["audience"])
+    except UnknownIntrinsicError:
+        # Of a deployment that names no issuer: only AWS knows its address.
+        issuer, audience = "", []
+    return JwtAuthorizer(issuer, tuple(audience)), scopes
 
 
 def schedules(template: Template) -> list[Schedule]:
@@ -170,16 +227,25 @@ def stack_template(template: Template) -> Template:
 def _environment(template: Template) -> dict[str, Any]:
     merged = _variables(template.get("Globals", {}).get("Function", {}))
     for name, properties in _functions(template).items():
-        for variable, value in _variables(properties).items():
-            if merged.setdefault(variable, value) != value:
+        for variable, wanted in _variables(properties).items():
+            if merged.setdefault(variable, wanted) != wanted:
                 raise TemplateError(f"{name}: {variable} has another value elsewhere")
     return merged
 
 
-def _named(template: Template, value: Any) -> Any:
-    name = value.get("Ref") if isinstance(value, dict) else None
-    resource = template["Resources"].get(name, {})
-    return name if resource.get("Type", "").startswith(_NOT_EMULATED) else value
+def _named(template: Template, variable: Any) -> Any:
+    if not isinstance(variable, dict):
+        return variable
+    emulated = {
+        name: not resource["Type"].startswith(_NOT_EMULATED)
+        for name, resource in template["Resources"].items()
+    }
+    if not emulated.get(variable.get("Ref", ""), True):
+        return variable["Ref"]
+    if isinstance(text := variable.get("Fn::Sub"), str):
+        shown = re.sub(r"\$\{(\w+)\}", lambda m: m[0] if emulated.get(m[1], True) else m[1], text)
+        return {"Fn::Sub": shown}
+    return variable
 
 
 def _variables(properties: Template) -> dict[str, Any]:

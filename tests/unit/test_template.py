@@ -8,7 +8,15 @@ import pytest
 import yaml
 
 from ratchet_cli import template
-from ratchet_cli.template import Function, Route, Schedule, Template, TemplateError
+from ratchet_cli.template import (
+    Function,
+    JwtAuthorizer,
+    LambdaAuthorizer,
+    Route,
+    Schedule,
+    Template,
+    TemplateError,
+)
 
 DEPLOYED = Path(__file__).parents[2] / "template.yaml"
 
@@ -147,9 +155,105 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_the_deployed_template_is_understood() -> None:
     """Every HttpApi and ScheduleV2 event in the file, counted as text, was found."""
-    parsed = template.load(DEPLOYED)
+    parsed = template.load(DEPLOYED, {"ProtectedExample": "yes"})
     text = DEPLOYED.read_text(encoding="utf-8")
     assert len(template.routes(parsed)) == text.count("Type: HttpApi\n") > 0
     assert len(template.schedules(parsed)) == text.count("Type: ScheduleV2\n") > 0
     assert len(template.functions(parsed)) == text.count("Type: AWS::Serverless::Function\n") > 0
     assert yaml.safe_dump(template.stack_template(parsed))
+
+
+# --- conditions and authorizers ------------------------------------------------------------------
+
+PROTECTED = """
+Parameters:
+  Wanted: {Type: String, Default: "no"}
+  Issuer: {Type: String, Default: ""}
+Conditions:
+  HasIssuer: !Not [!Equals [!Ref Issuer, ""]]
+  IsWanted: !Equals [!Ref Wanted, "yes"]
+  Both: !And [!Condition HasIssuer, !Condition IsWanted]
+  Either: !Or [!Condition HasIssuer, !Condition IsWanted]
+Resources:
+  Both: {Type: AWS::DynamoDB::Table, Condition: Both}
+  Either: {Type: AWS::DynamoDB::Table, Condition: Either}
+  Checker: {Type: AWS::Serverless::Function, Properties: {CodeUri: c, Handler: app.handler}}
+  Api:
+    Type: AWS::Serverless::HttpApi
+    Condition: IsWanted
+    Properties:
+      Auth:
+        Authorizers:
+          Own:
+            IdentitySource: $request.header.Authorization
+            JwtConfiguration:
+              issuer: !If [HasIssuer, !Ref Issuer, !Sub "https://${Api}.test"]
+              audience: [!If [HasIssuer, !Ref Issuer, !Sub "https://${Api}.test"], other]
+          Function:
+            FunctionArn: !GetAtt Checker.Arn
+            Identity: {Headers: [Authorization], ReauthorizeEvery: 0}
+  Orders:
+    Type: AWS::Serverless::Function
+    Condition: IsWanted
+    Properties:
+      CodeUri: functions/orders
+      Handler: app.handler
+      Environment: {Variables: {URL: !Sub "https://${Api}.${AWS::Region}.test"}}
+      Events:
+        Jwt:
+          Type: HttpApi
+          Properties:
+            ApiId: !Ref Api
+            Method: GET
+            Path: /jwt
+            Auth: {Authorizer: Own, AuthorizationScopes: [a, b]}
+        Lambda:
+          Type: HttpApi
+          Properties: {ApiId: !Ref Api, Method: GET, Path: /lambda, Auth: {Authorizer: Function}}
+        Open: {Type: HttpApi, Properties: {ApiId: !Ref Api, Method: GET, Path: /open}}
+"""
+
+
+def protected(folder: Path, **parameters: str) -> Template:
+    path = folder / "template.yaml"
+    path.write_text(PROTECTED, encoding="utf-8")
+    return template.load(path, parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "there"),
+    [
+        ({}, {"Checker"}),
+        ({"Issuer": "https://i.test"}, {"Checker", "Either"}),
+        ({"Wanted": "yes", "Another": "x"}, {"Checker", "Either", "Api", "Orders"}),
+        (
+            {"Wanted": "yes", "Issuer": "https://i.test"},
+            {"Checker", "Either", "Both", "Api", "Orders"},
+        ),
+    ],
+)
+def test_what_a_condition_leaves_out_is_not_there(
+    tmp_path: Path, parameters: dict[str, str], there: set[str]
+) -> None:
+    assert set(protected(tmp_path, **parameters)["Resources"]) == there
+
+
+def test_a_route_says_who_lets_requests_pass(tmp_path: Path) -> None:
+    parsed = protected(tmp_path, Wanted="yes", Issuer="https://i.test")
+    own = JwtAuthorizer("https://i.test", ("https://i.test", "other"))
+    assert template.routes(parsed) == [
+        Route("GET", "/jwt", "Orders", own, ("a", "b")),
+        Route("GET", "/lambda", "Orders", LambdaAuthorizer("Checker", ("Authorization",))),
+        Route("GET", "/open", "Orders"),
+    ]
+
+
+def test_the_address_of_an_api_that_is_not_emulated_has_its_logical_id(tmp_path: Path) -> None:
+    outputs = template.stack_template(protected(tmp_path, Wanted="yes"))["Outputs"]
+    assert outputs["Variable0"]["Value"] == {"Fn::Sub": "https://Api.${AWS::Region}.test"}
+
+
+def test_a_condition_that_only_cloudformation_can_work_out_is_refused(tmp_path: Path) -> None:
+    text = PROTECTED.replace('[!Ref Wanted, "yes"]', '[!Ref AWS::Region, "yes"]')
+    with pytest.raises(TemplateError, match="Ref"):
+        read(tmp_path, text)
