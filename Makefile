@@ -99,7 +99,7 @@ openapi: setup
 COMPILE = UV_CUSTOM_COMPILE_COMMAND='make requirements' $(BIN)/uv pip compile --quiet \
 	--no-python-downloads --generate-hashes $(if $(UPGRADE),--upgrade)
 
-# The Lambda runtime brings boto3: an override that never applies takes it out of the layer.
+# The Lambda runtime brings boto3: an override that never applies takes it out of the first layer.
 requirements: setup
 	$(COMPILE) --universal --python-version 3.11 --fork-strategy fewest \
 	  --no-emit-package ratchet --no-emit-package ratchet-client --no-emit-package ratchet-verify \
@@ -109,6 +109,9 @@ requirements: setup
 	$(COMPILE) --python-version 3.13 --python-platform aarch64-manylinux_2_28 --no-annotate \
 	  --constraint requirements/dev.txt --override - \
 	  layers/ratchet/pyproject.toml --output-file layers/ratchet/requirements.txt
+	$(COMPILE) --python-version 3.13 --python-platform aarch64-manylinux_2_28 --no-annotate \
+	  --constraint requirements/dev.txt \
+	  layers/ratchet_verify/pyproject.toml --output-file layers/ratchet_verify/requirements.txt
 
 clean:
 	rm -rf tests/browser/node_modules bench/node_modules .venv .venv-* .ratchet .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis

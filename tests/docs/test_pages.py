@@ -20,6 +20,7 @@ README = ROOT / "README.md"
 HTTP_API = ROOT / "docs" / "http-api.md"
 APPLICATIONS = ROOT / "docs" / "applications.md"
 EXPLAIN = ROOT / "docs" / "explain.md"
+APIS = ROOT / "docs" / "apis.md"
 REASONS = ROOT / "docs" / "reasons.md"
 ADDRESS = "http://127.0.0.1:8787"
 BLOCK = re.compile(r"^```(bash|json|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -147,7 +148,7 @@ def test_the_http_api_page_has_one_section_for_each_route_and_names_no_other(
 
 
 @pytest.mark.parametrize(
-    "page", [README, HTTP_API, APPLICATIONS, EXPLAIN], ids=lambda page: page.name
+    "page", [README, HTTP_API, APPLICATIONS, EXPLAIN, APIS], ids=lambda page: page.name
 )
 def test_every_example_prints_what_the_page_shows(tmp_path: Path, page: Path) -> None:
     with started(tmp_path) as stack:

@@ -330,6 +330,7 @@ def service(
     for name, value in engine.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(wiring, "_parts", None)
+    monkeypatch.setattr(wiring, "_authorize", None)
     parts = wiring.parts()
     # The providers of the tests are played on this machine, where no service of ISSUER looks.
     beside = functools.partial(outbound.get_json, this_machine=True)

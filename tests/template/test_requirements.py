@@ -14,7 +14,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 DEVELOPMENT = ROOT / "requirements" / "dev.txt"
-LAYER = ROOT / "layers" / "ratchet" / "requirements.txt"
+LAYERS = {
+    folder: ROOT / folder / "requirements.txt"
+    for folder in ("layers/ratchet", "layers/ratchet_verify")
+}
 OUR_OWN = {"ratchet", "ratchet-cli", "ratchet-client", "ratchet-verify"}
 # Where the layer runs.
 LAMBDA = {
@@ -44,24 +47,27 @@ def declared(folder: str) -> list[Requirement]:
     return [one for one in requirements if canonicalize_name(one.name) not in OUR_OWN]
 
 
-def on_lambda(requirements: list[Requirement]) -> list[Requirement]:
-    """Those of them that have to be in the layer: boto3 comes with the runtime."""
+def on_lambda(requirements: list[Requirement], extra: str = "") -> list[Requirement]:
+    """Those of them that have to be in a layer: boto3 comes with the runtime."""
+    given = {**LAMBDA, "extra": extra}
     return [
         one
         for one in requirements
-        if one.name != "boto3" and (one.marker is None or one.marker.evaluate(LAMBDA))
+        if one.name != "boto3" and (one.marker is None or one.marker.evaluate(given))
     ]
 
 
-def needed_by_the_layer() -> set[str]:
-    """Names that the layer's declared dependencies need, directly or through one another."""
+def needed_by(folder: str) -> set[str]:
+    """Names that a layer's declared dependencies need, directly or through one another."""
     needed: set[str] = set()
-    left = on_lambda(declared("layers/ratchet"))
+    left = [(one, extra) for one in on_lambda(declared(folder)) for extra in ("", *one.extras)]
     while left:
-        name = canonicalize_name(left.pop().name)
-        if name not in needed:
+        one, extra = left.pop()
+        name = canonicalize_name(one.name)
+        if name not in needed or extra:
             needed.add(name)
-            left += on_lambda([Requirement(text) for text in requires(name) or []])
+            more = [Requirement(text) for text in requires(name) or []]
+            left += [(each, "") for each in on_lambda(more, extra)]
     return needed
 
 
@@ -76,16 +82,19 @@ def test_every_declared_dependency_is_pinned_inside_its_range(folder: str) -> No
         assert version in requirement.specifier, requirement
 
 
-def test_the_layer_ships_what_its_dependencies_need_and_nothing_else() -> None:
-    assert set(pins(LAYER)) == needed_by_the_layer()
+@pytest.mark.parametrize("folder", LAYERS)
+def test_a_layer_ships_what_its_dependencies_need_and_nothing_else(folder: str) -> None:
+    assert set(pins(LAYERS[folder])) == needed_by(folder)
 
 
-def test_the_layer_ships_the_versions_that_the_tests_run_with() -> None:
-    tested = pins(DEVELOPMENT)
-    assert pins(LAYER) == {name: tested.get(name) for name in pins(LAYER)}
+@pytest.mark.parametrize("folder", LAYERS)
+def test_a_layer_ships_the_versions_that_the_tests_run_with(folder: str) -> None:
+    """So two of them in one function have the same files."""
+    tested, shipped = pins(DEVELOPMENT), pins(LAYERS[folder])
+    assert shipped == {name: tested.get(name) for name in shipped}
 
 
-@pytest.mark.parametrize("path", [DEVELOPMENT, LAYER], ids=["development", "layer"])
+@pytest.mark.parametrize("path", [DEVELOPMENT, *LAYERS.values()], ids=["development", *LAYERS])
 def test_every_pin_has_its_hashes(path: Path) -> None:
     text = re.sub(r"#.*", "", path.read_text("utf-8")).replace("\\\n", " ")
     lines = [line.strip() for line in text.splitlines() if line.strip()]

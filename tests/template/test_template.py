@@ -15,14 +15,18 @@ from ratchet import outbound, wiring
 from ratchet.session import ANNOUNCED_WITHIN_SECONDS
 from ratchet.sweep import MARGIN_MS
 from ratchet_cli import template
+from ratchet_verify import fetch
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "template.yaml"
 
 
+WHOLE = {"ProtectedExample": "yes"}
+
+
 def functions() -> dict[str, dict[str, Any]]:
     """The properties of every function, with what all functions share filled in."""
-    parsed = template.load(TEMPLATE)
+    parsed = template.load(TEMPLATE, WHOLE)
     return {
         name: parsed["Globals"]["Function"] | resource["Properties"]
         for name, resource in parsed["Resources"].items()
@@ -73,8 +77,11 @@ def test_a_function_runs_on_python_3_13_on_arm64(name: str) -> None:
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
 
 
-def test_the_layer_is_built_for_what_the_functions_run_on() -> None:
-    layer = template.load(TEMPLATE)["Resources"]["RatchetLayer"]
+@pytest.mark.parametrize("name", ["RatchetLayer", "VerifyLayer"])
+def test_a_layer_is_built_for_what_the_functions_run_on(name: str) -> None:
+    layer = template.load(TEMPLATE)["Resources"][name]
+    makefile = ROOT / layer["Properties"]["ContentUri"] / "Makefile"
+    assert f"\nbuild-{name}:\n" in makefile.read_text(encoding="utf-8")
     assert layer["Metadata"]["BuildArchitecture"] == "arm64"
     assert layer["Properties"]["CompatibleArchitectures"] == ["arm64"]
     assert layer["Properties"]["CompatibleRuntimes"] == ["python3.13"]
@@ -86,7 +93,7 @@ def test_cfn_lint_finds_nothing_to_say() -> None:
 
 def test_every_reference_names_something_that_the_template_declares() -> None:
     # cfn-lint does not look for these inside of functions.
-    parsed = template.load(TEMPLATE)
+    parsed = template.load(TEMPLATE, WHOLE)
     declared = parsed["Resources"].keys() | parsed["Parameters"].keys()
     named = {name for name in references(parsed) if not name.startswith("AWS::")}
     assert named
@@ -137,6 +144,8 @@ def test_a_function_outlasts_what_it_waits_for() -> None:
     assert verifier + hook + event + 3 * tries < timeouts["LoginFunction"] < 30
     log = wiring.LOG_CONFIG.connect_timeout + wiring.LOG_CONFIG.read_timeout  # type: ignore[attr-defined] # it has them
     assert 3 * tries + wiring.LOG_SECONDS + log < timeouts["SessionsFunction"] < 30
+    # Metadata and keys; two looks at the session, its application, a touch.
+    assert 2 * fetch.TIMEOUT_SECONDS + 4 * tries < timeouts["AuthorizerFunction"]
 
 
 def test_the_sweep_leaves_a_start_to_its_function_for_as_long_as_that_runs() -> None:
@@ -150,3 +159,42 @@ def test_nobody_who_signs_in_waits_for_eventbridge_for_more_than_two_seconds() -
     config = wiring.EVENTS_CONFIG
     assert config.connect_timeout + config.read_timeout <= 2  # type: ignore[attr-defined]
     assert config.retries["total_max_attempts"] == 1  # type: ignore[attr-defined]
+
+
+def test_the_authorizer_may_read_two_tables_and_write_one_and_nothing_else() -> None:
+    """Least of all the secret that it would have to have, if it did not ask for published keys."""
+    (policy,) = functions()["AuthorizerFunction"]["Policies"]
+    assert [(each["Action"], each["Resource"]) for each in policy["Statement"]] == [
+        (["dynamodb:GetItem", "dynamodb:UpdateItem"], {"Fn::GetAtt": ["SessionsTable", "Arn"]}),
+        ("dynamodb:GetItem", {"Fn::GetAtt": ["ApplicationsTable", "Arn"]}),
+    ]
+    others = {name: each for name, each in functions().items() if name != "AuthorizerFunction"}
+    assert {"Ref": "VerifyLayer"} not in [
+        layer for each in others.values() for layer in each["Layers"]
+    ]
+
+
+def test_api_gateway_remembers_no_verdict_of_the_authorizer() -> None:
+    """It would outlive the token, and a token bound to a key would pass without its proof."""
+    api = template.load(TEMPLATE, WHOLE)["Resources"]["ExampleApi"]["Properties"]
+    assert api["Auth"]["Authorizers"]["Ratchet"]["Identity"]["ReauthorizeEvery"] == 0
+
+
+def test_nothing_of_the_example_is_deployed_unasked() -> None:
+    """API Gateway asks the issuer when it makes a JWT authorizer: no first deployment has one."""
+    names = template.load(TEMPLATE)["Resources"].keys()
+    more = template.load(TEMPLATE, WHOLE)["Resources"].keys() - names
+    assert more == {"ExampleApi", "ExampleFunction"}
+    assert not {route.function for route in template.routes(template.load(TEMPLATE))} & more
+
+
+def test_the_template_that_the_docs_show_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "apis.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "template.yaml"
+    path.write_text(shown, encoding="utf-8")
+    assert cfnlint.api.lint_file(path) == []
+    api = template.load(path)["Resources"]["Api"]["Properties"]["Auth"]["Authorizers"]
+    ours = template.load(TEMPLATE, WHOLE)["Resources"]["ExampleApi"]["Properties"]["Auth"]
+    reference = {"FunctionArn": {"Ref": "AuthorizerFunctionArn"}}
+    assert api["Ratchet"] == ours["Authorizers"]["Ratchet"] | reference

@@ -38,7 +38,7 @@ LAYERS = [
     {"signing", "proof", "sign_out"},
     {"issue", "refresh", "revoke", "introspect", "sessions", "sweep", "discovery", "rotate_keys"},
     {"live_sessions", "registration", "account", "touch"},
-    {"registry"},
+    {"registry", "authorizer"},
     {"verifier"},
     {"login", "id_token"},
     {"parts"},
@@ -255,4 +255,13 @@ def test_a_handler_loads_nothing_heavy(path: Path) -> None:
         # Passwords and domain names are the business of sign-ins alone.
         banned |= {"argon2", "idna"}
     assert not banned.intersection(loaded)
-    assert "ratchet.wiring" in loaded
+    # The example of an API is nobody's function of ours, and only one has the layer for APIs.
+    assert ("ratchet.wiring" in loaded) is (path.parent.name != "example")
+    assert "ratchet_verify" not in loaded
+
+
+def test_only_the_authorizer_needs_what_the_other_functions_have_no_layer_for() -> None:
+    known = {name for name, tree in MODULES.items() if "ratchet_verify" in roots(tree)}
+    assert known == {"authorizer", "wiring"}
+    importers = [name for name, tree in MODULES.items() if "authorizer" in ours(tree)]
+    assert importers == ["wiring"]

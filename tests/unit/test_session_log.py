@@ -13,7 +13,10 @@ from ratchet.errors import Fault
 from ratchet.session_log import FileLog, InsightsLog
 
 SID = "A" * 22
-QUERY = f'fields @timestamp, @message | filter sid = "{SID}" | sort @timestamp desc | limit 10000'
+QUERY = (
+    f'fields @timestamp, @message | filter sid = "{SID}" and message != "authorizer"'
+    " | sort @timestamp desc | limit 10000"
+)
 
 
 def line(outcome: str, sid: str = SID, **fields: Any) -> str:
@@ -121,6 +124,7 @@ def test_of_the_local_file_only_the_lines_of_the_session_and_the_time_are_read(
         f"Traceback of {SID}",
         json.dumps([SID]),
         line("rotated"),
+        line("passed", timestamp=written.format(3), message="authorizer"),
         "[" * 100_000 + SID,
     ]
     path = tmp_path / "functions.log"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.settings import InvalidSettings, Settings
+from ratchet.settings import AuthorizerSettings, InvalidSettings, Settings
 from ratchet_cli import template
 
 MAY_BE_EMPTY = {"RATCHET_ISSUER", "RATCHET_CLAIMS_FUNCTION", "RATCHET_VERIFIER_FUNCTION"}
@@ -136,4 +136,45 @@ def test_all_problems_are_reported_at_once() -> None:
         "RATCHET_STACK is missing",
         "RATCHET_LOG_GROUP is missing",
         "RATCHET_ISSUER has a trailing slash, a query or a fragment",
+    ]
+
+
+# --- what the authorizer has besides -------------------------------------------------------------
+
+OF_THE_AUTHORIZER = {
+    "AUTHORIZER_SERVICE_URL": "https://x.execute-api.test",
+    "AUTHORIZER_AUDIENCE": "",
+    "AUTHORIZER_SESSION_CHECK": "yes",
+}
+
+
+def test_the_authorizer_has_variables_of_its_own() -> None:
+    environment = {**ENVIRONMENT, **OF_THE_AUTHORIZER}
+    settings = AuthorizerSettings.from_environment(environment)
+    assert (settings.service_url, settings.audience) == ("https://x.execute-api.test", ())
+    assert settings.session_check is True
+    assert Settings.from_environment(environment) == Settings.from_environment(ENVIRONMENT)
+
+
+def test_its_variables_are_those_of_the_template() -> None:
+    path = Path(__file__).parents[2] / "template.yaml"
+    outputs = template.stack_template(template.load(path))["Outputs"].values()
+    names = {output["Description"] for output in outputs}
+    assert {name for name in names if name.startswith("AUTHORIZER_")} == set(OF_THE_AUTHORIZER)
+
+
+def test_there_may_be_several_audiences() -> None:
+    environment = {**OF_THE_AUTHORIZER, "AUTHORIZER_AUDIENCE": "https://a.test, https://b.test"}
+    settings = AuthorizerSettings.from_environment(environment)
+    assert settings.audience == ("https://a.test", "https://b.test")
+
+
+def test_whatever_is_wrong_with_its_variables_is_named() -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        AuthorizerSettings.from_environment({"AUTHORIZER_SESSION_CHECK": "on", "AUTHORIZER_X": ""})
+    assert str(caught.value).split("; ") == [
+        "AUTHORIZER_X is unknown",
+        "AUTHORIZER_AUDIENCE is missing",
+        "AUTHORIZER_SERVICE_URL is missing",
+        "AUTHORIZER_SESSION_CHECK is not one of yes, no",
     ]

@@ -72,6 +72,47 @@ def handler(
     return handle
 
 
+class Unauthorized(Exception):
+    """What API Gateway answers with 401 when an authorizer raises it: it goes by the message."""
+
+
+class NoAnswer(Exception):
+    """What API Gateway answers with 500: that nobody knows is no refusal."""
+
+
+def authorizer(respond: Callable[[dict[str, Any], int], Response]) -> Handler:
+    """A handler for API Gateway's Lambda authorizers: payload format 2.0, simple responses.
+
+    respond: gets the event and now; the body of its response is the context that the API is given.
+    """
+
+    def handle(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+        started = time.perf_counter()
+        http = event["requestContext"]["http"]
+        user_agent = (event.get("headers") or {}).get("user-agent", "")
+        sender = Sender.of(http.get("sourceIp", ""), user_agent)
+        response = _answered(lambda: respond(event, clock()))
+        events.request_finished(
+            "authorizer",
+            # Its clients are those of other APIs, where expired tokens are all in a day's work.
+            counted_together=response.status >= 500,
+            route=event["routeKey"],
+            request_id=event["requestContext"].get("requestId"),
+            status=response.status,
+            duration_ms=(time.perf_counter() - started) * 1000,
+            network=sender.network or None,
+            agent=sender.agent or None,
+            **response.log,
+        )
+        if response.status >= 500:
+            raise NoAnswer("Unavailable")
+        if response.status >= 400:
+            raise Unauthorized("Unauthorized")
+        return {"isAuthorized": True, "context": dict(response.body or {})}
+
+    return handle
+
+
 def _renewing_nonce(respond: Respond) -> Respond:
     def renewed(request: Request, parts: Parts, now: int) -> Response:
         response = respond(request, parts, now)
@@ -93,7 +134,9 @@ def _answer(
     pages: bool,
 ) -> Response:
     shared: Mapping[str, str] = cors.VARY if pages else {}
-    try:
+
+    def answer() -> Response:
+        nonlocal shared
         ready, now = parts(), clock()
         request = Request.from_event(event, ready.issuer, sender)
         if pages:
@@ -104,24 +147,31 @@ def _answer(
             application = ready.applications.get(client_id, now) if client_id else None
             shared = cors.headers(request, application)
         if pages and cors.is_preflight(request):
-            response = cors.preflight(request, application, allowed)
-        elif respond := routes.get(f"{request.method} {request.resource}"):
-            response = respond(request, ready, now)
-        else:
-            raise MethodNotAllowed(allowed)
+            return cors.preflight(request, application, allowed)
+        if respond := routes.get(f"{request.method} {request.resource}"):
+            return respond(request, ready, now)
+        raise MethodNotAllowed(allowed)
+
+    # RFC 9449 section 7.1: who came with DPoP is challenged with DPoP.
+    bound = (event.get("headers") or {}).get("authorization", "").lower().startswith("dpop ")
+    response = _answered(answer, scheme="DPoP" if bound else "Bearer")
+    return replace(response, headers={**response.headers, **shared})
+
+
+def _answered(answer: Callable[[], Response], *, scheme: str = "Bearer") -> Response:
+    """The answer, whatever happens. scheme: of the challenges."""
+    try:
+        return answer()
     except ResourceError as error:
-        # RFC 9449 section 7.1: who came with DPoP is challenged with DPoP.
-        if (event.get("headers") or {}).get("authorization", "").lower().startswith("dpop "):
-            error.scheme = "DPoP"
-        response = _refusal(error)
+        error.scheme = scheme
+        return _refusal(error)
     except OAuthError as error:
-        response = _refusal(error)
+        return _refusal(error)
     except Fault as fault:
-        response = _refusal(TemporarilyUnavailable(fault=str(fault), **fault.log))
+        return _refusal(TemporarilyUnavailable(fault=str(fault), **fault.log))
     except Exception as error:  # noqa: BLE001 - the edge: a defect, too, must not sign anyone out
         # Its message could quote a token, so only its type and place are kept.
-        response = _refusal(TemporarilyUnavailable(fault=type(error).__name__, at=_place(error)))
-    return replace(response, headers={**response.headers, **shared})
+        return _refusal(TemporarilyUnavailable(fault=type(error).__name__, at=_place(error)))
 
 
 def _refusal(error: OAuthError) -> Response:

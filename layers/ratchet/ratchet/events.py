@@ -72,8 +72,13 @@ def count(
     emitter.flush_metrics()
 
 
-def request_finished(function: str, *, duration_ms: float, **fields: Any) -> None:
-    """The line and the metric that every request writes, whatever became of it."""
+def request_finished(
+    function: str, *, duration_ms: float, counted_together: bool = True, **fields: Any
+) -> None:
+    """The line and the metric that every request writes, whatever became of it.
+
+    counted_together: with those of the other functions too, which alarms look at.
+    """
     status = fields["status"]
     answered = str(fields.get("outcome") or "ok") if status < 400 else str(status)
     result = str(fields.get("error_reason") or fields.get("error") or answered)
@@ -82,7 +87,7 @@ def request_finished(function: str, *, duration_ms: float, **fields: Any) -> Non
     count(
         {"function": function, "result": result},
         {"Requests": (MetricUnit.Count, 1)},
-        also=[{"result": result}, {"status": str(status)}],
+        also=[{"result": result}, {"status": str(status)}] if counted_together else (),
     )
 
 

@@ -84,3 +84,38 @@ class Settings:
             raise InvalidSettings("; ".join(problems))
         values: dict[str, Any] = {name: given[key] for key, name in names.items()}
         return cls(**{**values, "signing_rsa_bits": int(values["signing_rsa_bits"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizerSettings:
+    """What the function authorizer has besides: one field for each of its AUTHORIZER_ variables.
+
+    They are its own because no other function may refer to the API: that refers to them.
+
+    service_url: the address of the API that issues the tokens, their issuer if no other is set.
+    audience: what they have to be for, any one of these; empty for the issuer.
+    session_check: whether a session that was ended counts at once, not with the token's expiry.
+    """
+
+    service_url: str
+    audience: tuple[str, ...]
+    session_check: bool
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "AuthorizerSettings":
+        """Raises InvalidSettings."""
+        given = {key: value for key, value in environment.items() if key.startswith("AUTHORIZER_")}
+        names = {"AUTHORIZER_" + field.name.upper() for field in fields(cls)}
+        problems = [f"{key} is unknown" for key in sorted(given.keys() - names)]
+        problems += [f"{key} is missing" for key in sorted(names - given.keys())]
+        session_check = given.get("AUTHORIZER_SESSION_CHECK", "yes")
+        if session_check not in ("yes", "no"):
+            problems.append("AUTHORIZER_SESSION_CHECK is not one of yes, no")
+        if problems:
+            raise InvalidSettings("; ".join(problems))
+        audience = (text.strip() for text in given["AUTHORIZER_AUDIENCE"].split(","))
+        return cls(
+            service_url=given["AUTHORIZER_SERVICE_URL"],
+            audience=tuple(filter(None, audience)),
+            session_check=session_check == "yes",
+        )

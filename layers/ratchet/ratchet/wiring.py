@@ -3,6 +3,7 @@
 import functools
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -19,9 +20,10 @@ from ratchet.hook import ANSWER_SECONDS, CONNECT_SECONDS, Hook
 from ratchet.kms_keys import KmsKeys
 from ratchet.parts import Parts
 from ratchet.provider_keys import ProviderKeys
+from ratchet.response import Response
 from ratchet.secret_cache import CachedSecret
 from ratchet.seen_proofs import SeenProofs
-from ratchet.settings import Settings
+from ratchet.settings import AuthorizerSettings, Settings
 from ratchet.signing import SecretPeppers, SecretSigner
 from ratchet.single_use import SingleUse
 from ratchet.store import SessionStore
@@ -104,6 +106,40 @@ def build(settings: Settings) -> Parts:
         sweep_positions=SweepPositions(dynamodb, settings.sweep_table),
         verifier=lambda: _verifier(users, settings.verifier_function),
         session_log=lambda: session_log(settings),
+    )
+
+
+Authorize = Callable[[dict[str, Any], int], Response]
+_authorize: Authorize | None = None
+
+
+def authorize(clock: Callable[[], int]) -> Authorize:
+    """The flow `authorizer.authorize` with the adapters of this container; makes no call.
+
+    clock: epoch seconds, for the token. Raises InvalidSettings.
+    """
+    global _authorize
+    with _lock:
+        if _authorize is None:
+            _authorize = _build_authorize(clock)
+        return _authorize
+
+
+def _build_authorize(clock: Callable[[], int]) -> Authorize:
+    # Only one function has the layer with ratchet_verify.
+    from ratchet import authorizer
+    from ratchet_verify import Verifier
+
+    known, own = settings(), AuthorizerSettings.from_environment(os.environ)
+    issuer = known.issuer or own.service_url
+    verifier, check = Verifier(issuer, own.audience or issuer, clock=clock), None
+    if own.session_check:
+        dynamodb = boto3.client("dynamodb", config=CONFIG)
+        applications = Applications(dynamodb, known.applications_table)
+        store = SessionStore(dynamodb, known.sessions_table)
+        check = authorizer.SessionCheck(applications, store)
+    return lambda event, now: authorizer.authorize(
+        event, verifier=verifier, session_check=check, now=now
     )
 
 
