@@ -35,6 +35,12 @@ APPLICATIONS: dict[str, dict[str, Any]] = {
         "password_login": True,
         "dpop": "optional",
     },
+    "demo-cli": {
+        "preset": "cli",
+        "grant_types": {"refresh_token"},
+        "scopes": SCOPES,
+        "password_login": True,
+    },
     "demo-sensitive": {"preset": "sensitive", "grant_types": {"refresh_token"}, "scopes": SCOPES},
     "demo-backend": {
         "preset": "machine",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ratchet_cli.target import Target, target_options, working
+from ratchet_cli.typed_password import typed_password
 
 if TYPE_CHECKING:
     from ratchet.parts import Parts
@@ -202,11 +202,7 @@ def _known(user: User | None) -> User:
 def _new_password_hash(email: str) -> str:
     from ratchet.password import hash_new
 
-    if sys.stdin.isatty():
-        typed = str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
-    else:
-        typed = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
-    return hash_new(typed, email=email)
+    return hash_new(typed_password(twice=True), email=email)
 
 
 def _end_sessions(user: User, reason: Reason, parts: Parts) -> SignedOut:

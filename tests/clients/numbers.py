@@ -6,6 +6,7 @@ twice, and not with the same key, ends the session. A front counts, loses and re
 
 import argparse
 import json
+import os
 import random
 import secrets
 import signal
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
+from ratchet_cli import client
 from ratchet_client import FileStore
 from tests.clients import fault_front, quick
 from tests.clients.worker import LOST
@@ -160,6 +162,60 @@ def refused_for_ever(stack: LocalStack, folder: Path, processes: int, calls: int
     return f"{processes} processes x {calls} calls, all 401: {count} refresh in {seconds:.0f} s"
 
 
+def commands(stack: LocalStack, folder: Path, processes: int) -> str:
+    """`ratchet token` in all of them at once, when the token has expired: one new one for all.
+
+    Twice: the second time the first answer is lost, and asked for again.
+    """
+    lost = iter(["", "drop"])
+    with bench(stack, folder, quick.LONG_LIVED) as made:
+        path = folder / "ratchet" / client.path_of(made.front.url, made.client_id).name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        made.path = made.path.rename(path)
+        made.front.fault = lambda path, number: next(lost, "")
+        old = content(made)["access_token"]
+        begun = time.monotonic()
+        for _ in range(2):
+            made.age()
+            # An old token that is presented again without its key would end the session.
+            printed = tokens_of_commands(made, processes)
+            assert printed == {f"{content(made)['access_token']}\n": processes}
+            assert old not in str(printed)
+            assert made.front.api(f"Bearer {next(iter(printed)).strip()}")[0] == 200
+            old = content(made)["access_token"]
+        seconds = time.monotonic() - begun
+        made.judge()
+    assert [seen.status for seen in made.front.refreshes] == [200, None, 200]
+    return (
+        f"2 x {processes} processes of ratchet token in {seconds:.0f} s, one answer lost:"
+        " 2 refreshes answered, the same token for all"
+    )
+
+
+def tokens_of_commands(made: Bench, processes: int) -> Counter[str]:
+    """What they print, and how many of them."""
+    program = "from ratchet_cli.main import cli; cli()"
+    options = ["--issuer", made.front.url, "--client-id", made.client_id]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, "token", *options],
+            env={**os.environ, "XDG_CONFIG_HOME": str(made.path.parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(processes)
+    ]
+    outputs = [process.communicate(timeout=600) for process in started]
+    assert {errors for _, errors in outputs} == {""}
+    return Counter(output for output, _ in outputs)
+
+
+def content(made: Bench) -> dict[str, str]:
+    found: dict[str, str] = json.loads(made.path.read_text(encoding="utf-8"))
+    return found
+
+
 def kills(stack: LocalStack, folder: Path, rounds: int, seed: int) -> str:
     """SIGKILL in the middle of a refresh, and another process takes it up."""
     chance = random.Random(seed)  # noqa: S311 - no secret
@@ -217,6 +273,7 @@ def main() -> None:
             say(lost_answers(stack, folder, *many))
             say(outage(stack, folder, *many, 60))
             say(refused_for_ever(stack, folder, *many))
+            say(commands(stack, folder, given.processes))
             say(kills(stack, folder, 40, given.seed))
 
 
