@@ -19,6 +19,7 @@ from tests.local_stack import ROOT, LocalStack, started
 README = ROOT / "README.md"
 HTTP_API = ROOT / "docs" / "http-api.md"
 APPLICATIONS = ROOT / "docs" / "applications.md"
+CLIENTS = ROOT / "docs" / "clients.md"
 EXPLAIN = ROOT / "docs" / "explain.md"
 APIS = ROOT / "docs" / "apis.md"
 REASONS = ROOT / "docs" / "reasons.md"
@@ -67,7 +68,7 @@ def run(scripts: list[str], folder: Path) -> list[str]:
         timeout=120,
         check=False,
         # A person's proxy and ~/.curlrc must not matter.
-        env={"PATH": os.environ["PATH"], "CURL_HOME": str(folder), "no_proxy": "*", "TZ": "UTC"},
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "no_proxy": "*", "TZ": "UTC"},
     )
     *outputs, rest = result.stdout.replace("\r", "").split(f"\n{END}\n")
     assert rest == ""
@@ -152,15 +153,23 @@ def test_the_http_api_page_has_one_section_for_each_route_and_names_no_other(
 )
 def test_every_example_prints_what_the_page_shows(tmp_path: Path, page: Path) -> None:
     with started(tmp_path) as stack:
-        text = page.read_text(encoding="utf-8").replace(ADDRESS, stack.url)
-        shown = examples(text.replace(".venv/bin/", f"{Path(sys.executable).parent}/"))
-        real = run([script for script, _, _ in shown], tmp_path)
-    wrong = {
+        assert wrong(page, stack) == {}
+
+
+def test_the_command_line_of_the_clients_page_does_what_it_shows(stack: LocalStack) -> None:
+    assert wrong(CLIENTS, stack) == {}
+
+
+def wrong(page: Path, stack: LocalStack) -> dict[str, list[str]]:
+    """The examples of a page that print something else in the tree of this stack."""
+    text = page.read_text(encoding="utf-8").replace(ADDRESS, stack.url)
+    shown = examples(text.replace(".venv/bin/", f"{Path(sys.executable).parent}/"))
+    real = run([script for script, _, _ in shown], stack.tree)
+    return {
         script: found
         for (script, kind, text), output in zip(shown, real, strict=True)
         if (found := compare(kind, text.strip("\n"), output.strip("\n")))
     }
-    assert wrong == {}
 
 
 @pytest.mark.parametrize(
