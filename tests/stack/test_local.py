@@ -136,7 +136,7 @@ def test_it_serves_the_functions_and_every_command_of_the_tree_finds_it(tree: Pa
     assert details["environment"]["ISSUER"] == local.url
     assert json.loads(swept.stdout) == {"event": "x", "ids": ["a"]}
     assert json.loads(dry.stdout) == {"event": {"dry_run": True}, "ids": ["a"]}
-    assert log == "put a\n"
+    assert log == "put a\nswept\nswept\n"
     assert mode == 0o600
     assert local.url in local.output
     assert "put a" not in local.output
