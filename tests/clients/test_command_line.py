@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from ratchet_cli import client
 from ratchet_cli.main import cli
 from ratchet_cli.seed import ADA
+from ratchet_client import Session
 from tests.clients import fault_front, numbers
 from tests.local_stack import LocalStack
 
@@ -174,6 +175,17 @@ def test_a_new_sign_in_ends_the_session_that_it_replaces(
     assert content(only(home))["sid"] != former["sid"]
     assert refresh(stack, former["refresh_token"]).json()["error_reason"] == "revoked_by_user"
     assert ratchet("token").stdout == content(only(home))["access_token"] + "\n"
+
+
+def test_signing_out_does_not_remove_what_somebody_has_just_signed_in_to(
+    ratchet: Ratchet, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratchet("login")
+    kept = content(only(home))
+    # as if the sign-in took place right after it
+    monkeypatch.setattr(Session, "sign_out", lambda session: None)
+    assert ratchet("logout").exit_code == 0
+    assert content(only(home)) == kept
 
 
 def test_each_service_and_application_has_a_file_of_its_own(
