@@ -29,11 +29,20 @@ _STOP_SECONDS = 5
 class Gateway:
     """The ASGI application. `invoke(function, event)` is called in many threads at once."""
 
-    def __init__(self, routes: Sequence[Route], invoke: Invoke, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        invoke: Invoke,
+        pool: ThreadPoolExecutor,
+        protected: ThreadPoolExecutor,
+    ) -> None:
+        """protected: threads for routes with authorizers. Those ask the issuer, which is here, too:
+        in the same threads they would wait for each other."""
         self._routes = routes
         self._invoke = invoke
         self._authorizers = Authorizers(invoke)
         self._pool = pool
+        self._protected = protected
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Serve one HTTP request."""
@@ -42,12 +51,13 @@ class Gateway:
             response = payload.TOO_LARGE
         else:
             request = _request(scope, body)
+            matched = payload.match(self._routes, request.method, request.path)
+            pool = self._protected if matched and matched.route.authorizer else self._pool
             loop = asyncio.get_running_loop()
-            response = await loop.run_in_executor(self._pool, self._respond, request)
+            response = await loop.run_in_executor(pool, self._respond, request, matched)
         await _answer(send, response)
 
-    def _respond(self, request: payload.Request) -> payload.Response:
-        matched = payload.match(self._routes, request.method, request.path)
+    def _respond(self, request: payload.Request, matched: payload.Match | None) -> payload.Response:
         if matched is None:
             return payload.NOT_FOUND
         event = payload.event(request, matched)
@@ -66,9 +76,10 @@ class Gateway:
 def serving(listener: socket.socket, routes: Sequence[Route], invoke: Invoke) -> Iterator[None]:
     """Serve on a listening socket for the time of a `with` block, then end what is under way."""
     pool = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="function")
+    protected = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="protected")
     server = uvicorn.Server(
         uvicorn.Config(
-            Gateway(routes, invoke, pool),
+            Gateway(routes, invoke, pool, protected),
             http="h11",
             ws="none",
             lifespan="off",
@@ -88,6 +99,7 @@ def serving(listener: socket.socket, routes: Sequence[Route], invoke: Invoke) ->
         thread.join(_STOP_SECONDS + 1)
         # A call that still runs ends, with an error, once the emulator behind it is gone.
         pool.shutdown(wait=False, cancel_futures=True)
+        protected.shutdown(wait=False, cancel_futures=True)
 
 
 async def _body(receive: _Receive) -> bytes | None:

@@ -16,7 +16,7 @@ import pytest
 
 from ratchet_cli import gateway
 from ratchet_cli.functions import Context, Functions, HandlerError
-from ratchet_cli.template import Function, Route
+from ratchet_cli.template import Function, LambdaAuthorizer, Route
 
 AT_ONCE = 50
 everybody = threading.Barrier(AT_ONCE)
@@ -147,6 +147,32 @@ def test_functions_of_the_same_file_name_are_loaded_side_by_side(tmp_path: Path)
     functions = Functions(tmp_path, found)
     assert functions.invoke("one", 1) == ("one", 1)
     assert functions.invoke("two", 2) == ("two", 2)
+
+
+def test_authorizers_that_ask_the_same_gateway_do_not_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway, "_CONCURRENCY", 2)
+    routes = [
+        Route("GET", "/keys", "keys"),
+        Route("GET", "/orders", "orders", LambdaAuthorizer("checker", ("Authorization",))),
+    ]
+
+    def invoke(name: str, event: Any) -> Any:
+        if name != "checker":
+            return {"statusCode": 200, "body": name}
+        issuer = f"http://{event['headers']['host']}/keys"
+        return {"isAuthorized": httpx.get(issuer, timeout=5).text == "keys"}
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        gateway.serving(listener, routes, invoke),
+        ThreadPoolExecutor(8) as clients,
+    ):
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/orders"
+        headers = {"Authorization": "Bearer x"}
+        answers = [clients.submit(httpx.get, url, headers=headers, timeout=30) for _ in range(8)]
+        assert [answer.result().text for answer in answers] == ["orders"] * 8
 
 
 def test_a_function_is_told_about_its_invocation(tmp_path: Path) -> None:
