@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import cfnlint.api
 import pytest
+from aws_lambda_powertools import Logger
 
 from ratchet import outbound, wiring
 from ratchet.session import ANNOUNCED_WITHIN_SECONDS
@@ -198,3 +201,13 @@ def test_the_template_that_the_docs_show_is_one(tmp_path: Path) -> None:
     ours = template.load(TEMPLATE, WHOLE)["Resources"]["ExampleApi"]["Properties"]["Auth"]
     reference = {"FunctionArn": {"Ref": "AuthorizerFunctionArn"}}
     assert api["Ratchet"] == ours["Authorizers"]["Ratchet"] | reference
+
+
+@pytest.mark.parametrize(
+    "level", template.load(TEMPLATE)["Parameters"]["LogLevel"]["AllowedValues"]
+)
+def test_a_log_level_is_one_to_lambda_and_to_powertools(level: str) -> None:
+    """Lambda knows no WARNING: a deployment with it would fail."""
+    model = boto3.client("lambda", region_name="eu-central-1").meta.service_model
+    assert level in model.shape_for("ApplicationLogLevel").enum  # type: ignore[attr-defined]
+    assert Logger(service=f"test {level}", level=level).log_level == getattr(logging, level)
