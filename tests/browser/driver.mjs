@@ -69,12 +69,17 @@ export async function run(journeys) {
     for (const [sentence, journey] of Object.entries(journeys)) {
       const context = await browser.newContext();
       context.setDefaultTimeout(15_000);
+      let timer;
+      const late = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error("It takes longer than a minute.")), 60_000);
+      });
       try {
-        await journey(context);
+        await Promise.race([journey(context), late]);
         results[sentence] = null;
       } catch (error) {
         results[sentence] = String(error.stack ?? error);
       }
+      clearTimeout(timer);
       await context.close();
     }
   });
