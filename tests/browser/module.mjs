@@ -254,11 +254,11 @@ const journeys = {
   async "offline nothing is lost, and back online it goes on at once"(context) {
     await context.clock.install();
     const { page, sid } = await signedIn(context);
-    await context.clock.fastForward(90 * MINUTES);
-    // Nothing but the network's return can end a pause.
-    await context.clock.pauseAt(Date.now() + 91 * MINUTES);
     const sent = refreshes(context);
     await context.setOffline(true);
+    await context.clock.fastForward(90 * MINUTES);
+    // Nothing but the network's return can end a pause.
+    await context.clock.pauseAt(Date.now() + 95 * MINUTES);
     const token = tokenOf(page);
     token.catch(() => {});
     await eventually(() => sent.length > 0);
@@ -278,7 +278,10 @@ const journeys = {
     const sent = refreshes(context);
     await page.evaluate(() => {
       const timeout = AbortSignal.timeout;
-      AbortSignal.timeout = () => timeout.call(AbortSignal, 2_000);
+      AbortSignal.timeout = (ms) => {
+        AbortSignal.timeout = timeout;
+        return timeout.call(AbortSignal, ms / 15);
+      };
     });
     let held = 0;
     await page.route(REFRESH, async (route) => {
@@ -300,9 +303,11 @@ const journeys = {
     const rotated = new Promise((resolve) => {
       page.route(REFRESH, async (route) => {
         if (route.request().method() !== "POST") return route.continue();
-        resolve(await rotate(context, route.request()));
+        resolve(await rotate(context, route.request()).then(() => route.abort()));
       });
     });
+    // It has the lock until it dies. (A request held back would be let go by its end.)
+    await page.evaluate(() => (window.setTimeout = () => 0));
     page.evaluate(() => session.refresh()).catch(() => {});
     await rotated;
     const waiting = refused(tab);
@@ -328,10 +333,10 @@ const journeys = {
     await context.clock.install();
     const { page } = await signedIn(context);
     const sent = refreshes(context);
-    await context.clock.fastForward(44 * MINUTES);
+    await context.clock.fastForward(40 * MINUTES);
     await context.clock.runFor(20_000);
     assert.equal(sent.length, 0);
-    await context.clock.fastForward(5 * MINUTES);
+    await context.clock.fastForward(9 * MINUTES);
     await eventually(() => sent.length === 1);
     await page.waitForFunction((key) => !localStorage.getItem(key), KEY);
     // No timer comes: the clock stands, at a later time, and the network is back.
