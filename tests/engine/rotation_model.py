@@ -116,11 +116,8 @@ class Chain:
             return "ended"
         if not policy.touch_interval_seconds or self.active_at is None:
             return "not_counted"
-        deadline = min(now + policy.idle_ttl_seconds, self.absolute_deadline_at)
-        if (
-            now < self.active_at + policy.touch_interval_seconds
-            or deadline == self.idle_deadline_at
-        ):
+        if now < self.active_at + policy.touch_interval_seconds:
             return "fresh"
-        self.idle_deadline_at, self.active_at = deadline, now
+        deadline = min(now + policy.idle_ttl_seconds, self.absolute_deadline_at)
+        self.idle_deadline_at, self.active_at = max(deadline, self.idle_deadline_at), now
         return "touched"

@@ -330,6 +330,49 @@ def test_a_shorter_idle_time_is_warned_of_and_ended_at_its_new_deadline(service:
     assert service.session(first["sid"]).reason is Reason.IDLE_EXPIRED
 
 
+def test_an_earlier_warning_is_taken_over_with_the_next_refresh_and_one_write_more(
+    service: Service,
+) -> None:
+    """of the idle deadline, of the absolute one, and one whose instant has passed: due at once"""
+    first = service.start()
+    token, started_at = first["refresh_token"], service.now
+    policy: dict[str, int] = {}
+
+    def filed_at(**changed: int) -> int | None:
+        nonlocal token
+        policy.update(changed)
+        service.set_policy("demo-native", **policy)
+        writes: list[int] = []
+        for _ in range(2):
+            service.parts.applications.get("demo-native", service.now)
+            service.calls.clear()
+            token = service.refresh(token)["refresh_token"]
+            writes.append(service.calls.names.count("UpdateItem"))
+        assert writes == [2, 1]
+        return service.session(first["sid"]).attention_at
+
+    # the one of the first refresh, by which the idle deadline is a minute later
+    assert filed_at(idle_warning_seconds=30 * DAY) == service.now + 60 * DAY
+    assert filed_at(absolute_warning_seconds=320 * DAY) == started_at + 45 * DAY
+    service.now += 10 * DAY
+    assert filed_at(absolute_warning_seconds=360 * DAY) == service.now
+    assert service.sweep() == {"warned": 1, "lag_seconds": 0, "complete": True}
+
+
+def test_a_refresh_after_a_warning_is_one_write_however_long_the_lead_time_is(
+    service: Service,
+) -> None:
+    """its next warning may be before the instant that the session stands filed under"""
+    service.set_policy("demo-native", idle_ttl_seconds=10 * DAY, idle_warning_seconds=9 * DAY)
+    first = service.start()
+    service.now += DAY
+    assert service.sweep()["warned"] == 1
+    service.parts.applications.get("demo-native", service.now)
+    service.calls.clear()
+    service.refresh(first["refresh_token"])
+    assert service.calls.names == ["UpdateItem"]
+
+
 def test_rotation_off_keeps_the_token_and_moves_the_idle_deadline(service: Service) -> None:
     service.set_policy("demo-native", rotation=False, rotation_off_reason="a test")
     first = service.start()

@@ -542,6 +542,32 @@ def test_mode_now_leaves_older_sessions_the_policy_they_keep(
     assert service.refresh(new["refresh_token"], "till")["error_reason"] == "idle_expired"
 
 
+def test_mode_now_brings_the_warnings_of_the_new_policy_forward_and_no_further_than_now(
+    service: Service, till: Operator
+) -> None:
+    """a new lead time alone; a new absolute deadline; and one whose warning would be long past"""
+    sid = service.start("till")["sid"]
+    started_at = service.now
+
+    def warned_at(lead: str, **policy: int) -> int | None:
+        done = till(
+            "PATCH", "/till?mode=now", body={"policy": {"idle_warning_seconds": 0, **policy}}
+        )
+        shortened = int("absolute_ttl_seconds" in policy)
+        assert done["sessions"] == {"ended": 0, "shortened": shortened, "next": None}, lead
+        return service.session(sid).attention_at
+
+    later(service, DAY)
+    assert warned_at("longer", idle_warning_seconds=5 * DAY) == started_at + 9 * DAY
+    absolute = {"absolute_ttl_seconds": 14 * DAY, "absolute_warning_seconds": 8 * DAY}
+    assert warned_at("absolute", **absolute) == started_at + 6 * DAY
+    later(service, DAY)
+    long = {"absolute_ttl_seconds": 13 * DAY, "absolute_warning_seconds": 12 * DAY}
+    assert warned_at("past", idle_ttl_seconds=13 * DAY, **long) == service.now
+    assert service.sweep() == {"warned": 1, "lag_seconds": 0, "complete": True}
+    assert [event["deadline"] for event in service.told] == ["absolute"]
+
+
 def test_the_next_page_of_mode_now_writes_no_application(
     service: Service, till: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -628,6 +654,32 @@ def test_a_session_refreshed_meanwhile_is_looked_at_again(
     patch = {"policy": {"idle_ttl_seconds": 3600, "idle_warning_seconds": 0}}
     done = till("PATCH", "/till?mode=now", body=patch)
     assert (done["sessions"]["ended"], done["sessions"]["shortened"]) == (0, 1)
+    assert service.session(first["sid"]).ended_at is None
+
+
+def test_a_refresh_that_moves_no_deadline_wins_over_mode_now_too(
+    service: Service, till: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """the idle deadline is the absolute one already"""
+    numbers = {"idle_ttl_seconds": 10 * DAY, "absolute_ttl_seconds": 10 * DAY}
+    warnings = {"idle_warning_seconds": 0, "absolute_warning_seconds": 0}
+    till("PATCH", "/till", body={"policy": numbers | warnings})
+    later(service)
+    first = service.start("till")
+    later(service, 9 * DAY)
+    store = service.parts.store
+    live = store.live
+
+    def seen_then_refreshed(*arguments: Any, **named: Any) -> Any:
+        found = live(*arguments, **named)
+        assert service.refresh(first["refresh_token"], "till").status == 200
+        return found
+
+    service.parts.applications.get("till", service.now)
+    monkeypatch.setattr(store, "live", seen_then_refreshed)
+    patch = {"policy": {"idle_ttl_seconds": 2 * DAY}}
+    done = till("PATCH", "/till?mode=now", body=patch)
+    assert done["sessions"] == {"ended": 0, "shortened": 0, "next": None}
     assert service.session(first["sid"]).ended_at is None
 
 

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ratchet.application import FormerPolicy
-from ratchet.live_sessions import deadlines
+from ratchet.live_sessions import apply_now, deadlines
 from ratchet.policy import Policy
 from ratchet.session import Session
 from ratchet.touch import Touched, touch
@@ -202,9 +202,12 @@ def test_a_touch_never_moves_the_absolute_deadline(service: Service) -> None:
     while service.now + HOUR < over_at:
         service.now += HOUR
         service.calls.clear()
-        # nothing to be gained by a write any more
+        # A changed policy in mode `now` counts from the last use.
+        assert touch_one(service, sid, bearer)["outcome"] == "touched"
         assert touch_one(service, sid, bearer)["outcome"] == "fresh"
-        assert asked(service) == {"BatchGetItem": 1}
+        assert asked(service) == {"BatchGetItem": 2, "UpdateItem": 1}
+        session = service.session(sid)
+        assert (session.active_at, session.idle_deadline_at) == (service.now, over_at)
     service.now = over_at
     assert touch_one(service, sid) == {"outcome": "ended", "reason": "absolute_expired"}
 
@@ -238,7 +241,7 @@ def test_the_write_itself_shortens_nothing_and_comes_too_early_for_nobody(
     service.now += INTERVAL
     before, store = service.item(sid), service.parts.store
     deadline = service.session(sid).idle_deadline_at
-    for moved, active_before in ((-1, 0), (0, 0), (60, -INTERVAL - 1)):
+    for moved, active_before in ((-1, 0), (60, -INTERVAL - 1)):
         outcome = store.touch(
             sid,
             idle_deadline_at=deadline + moved,
@@ -249,6 +252,27 @@ def test_the_write_itself_shortens_nothing_and_comes_too_early_for_nobody(
         assert not outcome.done
         assert outcome.session == service.session(sid)
     assert service.item(sid) == before
+
+
+def test_a_use_counts_also_where_a_refresh_left_the_idle_deadline_past_the_absolute_one(
+    service: Service,
+) -> None:
+    """which mode `now` has brought forward, and the refresh token does not know"""
+    switch_on(service)
+    first, over_at = service.start(), service.now + HOUR
+    switch_on(service, absolute_ttl_seconds=HOUR)
+    application = service.parts.applications.get(NATIVE, service.now)
+    assert application is not None
+    apply_now(application, store=service.parts.store, bus=service.parts.bus, now=service.now)
+    token = first["refresh_token"]
+    while service.now + TTL <= over_at:
+        service.now += 10 * MINUTE
+        token = service.refresh(token)["refresh_token"]
+    assert int(service.item(first["sid"])["idle_deadline_at"]["N"]) > over_at
+    service.now += INTERVAL
+    assert touch_one(service, first["sid"])["outcome"] == "touched"
+    session = service.session(first["sid"])
+    assert (session.active_at, session.idle_deadline_at) == (service.now, over_at)
 
 
 def test_a_session_shows_its_last_use_to_its_subject_to_the_hour(service: Service) -> None:
@@ -277,15 +301,18 @@ def test_a_session_of_a_disabled_application_or_of_before_a_cut_off_is_not_touch
     assert service.item(sid) == before
 
 
-def test_a_shorter_idle_time_shortens_nothing_by_a_touch(service: Service) -> None:
-    """it holds from the next refresh on"""
+def test_a_shorter_idle_time_shortens_nothing_by_a_touch_which_counts_all_the_same(
+    service: Service,
+) -> None:
+    """it holds from the next refresh on, or in mode `now` from the last use"""
     switch_on(service)
     first = service.start()
     deadline = service.session(first["sid"]).idle_deadline_at
     switch_on(service, idle_ttl_seconds=6 * MINUTE)
     service.now += INTERVAL
-    assert touch_one(service, first["sid"])["outcome"] == "fresh"
-    assert service.session(first["sid"]).idle_deadline_at == deadline
+    assert touch_one(service, first["sid"])["outcome"] == "touched"
+    session = service.session(first["sid"])
+    assert (session.active_at, session.idle_deadline_at) == (service.now, deadline)
     assert service.refresh(first["refresh_token"])["refresh_token_expires_in"] == 6 * MINUTE
 
 
@@ -429,6 +456,7 @@ def test_the_api_of_the_page_tells_each_use_once_and_loses_none(service: Service
     service.now += INTERVAL
     for sid in (live, ended, live, *(f"{number:022}" for number in range(118))):
         uses.note({"sid": sid})
+    uses.note({"sub": "an application"})
     http.away = True
     assert uses.tell() == {}
     http.away = False

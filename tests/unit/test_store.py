@@ -351,9 +351,7 @@ def test_the_first_end_stays(store: SessionStore, session: Session) -> None:
 
 
 def test_an_end_may_lie_in_the_past(store: SessionStore, session: Session) -> None:
-    ended = end(
-        store, session, now=NOW + 1300, ended_at=NOW + 1000, idle_deadline_at=NOW + 1000
-    ).session
+    ended = end(store, session, now=NOW + 1300, ended_at=NOW + 1000, seen=session).session
     assert (ended.ended_at, ended.attention_at) == (NOW + 1000, NOW + 1300)
     assert ended.expires_at == NOW + 1300 + 500
 
@@ -363,15 +361,37 @@ def test_an_end_may_lie_in_the_past(store: SessionStore, session: Session) -> No
     [
         ({"client_id": "app"}, True),
         ({"client_id": "another"}, False),
-        ({"idle_deadline_at": NOW + 1000}, True),
-        ({"idle_deadline_at": NOW + 999}, False),
     ],
 )
-def test_an_end_can_expect_an_application_or_a_deadline(
+def test_an_end_can_expect_an_application(
     store: SessionStore, session: Session, expected: dict[str, Any], done: bool
 ) -> None:
     assert end(store, session, **expected).done is done
     assert (store.get(session.sid) == session) is not done
+
+
+@pytest.mark.parametrize(
+    ("seen", "done"),
+    [
+        ({}, True),
+        ({"idle_deadline_at": NOW + 999}, False),
+        # A refresh and a use move no deadline where the idle one is the absolute one.
+        ({"rotated_at": None}, False),
+        ({"rotated_at": NOW - 101}, False),
+        ({"active_at": None}, False),
+        ({"active_at": NOW - 51}, False),
+    ],
+)
+def test_what_is_to_be_ended_or_shortened_must_be_as_it_was_seen(
+    store: SessionStore, session: Session, seen: dict[str, Any], done: bool
+) -> None:
+    now = replace(session, sid="B" * 22, rotated_at=NOW - 100, active_at=NOW - 50)
+    store.create(now)
+    saw = replace(now, **seen)
+    becomes = replace(saw, attention_at=NOW + 900)
+    assert store.shorten(saw, becomes).done is done
+    assert (store.get(now.sid) == now) is not done
+    assert end(store, now, seen=saw).done is done
 
 
 def test_a_session_that_has_expired_keeps_that_as_its_reason(
@@ -387,7 +407,7 @@ def test_a_refresh_wins_over_the_end_that_saw_the_old_deadline(
     store: SessionStore, session: Session
 ) -> None:
     store.rotate(rotation(session), NOW + 999)
-    outcome = end(store, session, now=NOW + 1000, idle_deadline_at=session.idle_deadline_at)
+    outcome = end(store, session, now=NOW + 1000, seen=session)
     assert not outcome.done
     assert outcome.session.ended_at is None
 
@@ -457,12 +477,8 @@ def test_a_session_whose_deadlines_were_brought_forward_is_not_rearmed_by_what_w
     for idle, absolute in ((NOW + 900, session.absolute_deadline_at), (NOW + 800, NOW + 800)):
         seen = store.get(session.sid)
         assert seen is not None
-        store.shorten(
-            seen,
-            idle_deadline_at=idle,
-            absolute_deadline_at=absolute,
-            attention_at=NOW + 1000,
-        )
+        becomes = replace(seen, idle_deadline_at=idle, absolute_deadline_at=absolute)
+        store.shorten(seen, replace(becomes, attention_at=NOW + 1000))
         assert not store.rearm(seen, replace(seen, attention_at=NOW + 2000)).done
 
 
@@ -495,7 +511,7 @@ def test_the_end_of_a_session_whose_start_is_to_be_published_keeps_that_until_it
 
 
 def test_an_ended_session_is_not_rearmed(store: SessionStore, session: Session) -> None:
-    ended = end(store, session, now=NOW + 1000, idle_deadline_at=NOW + 1000).session
+    ended = end(store, session, now=NOW + 1000, seen=session).session
     assert ended.attention_at == session.attention_at
     assert not store.rearm(session, replace(session, attention_at=NOW + 2000)).done
     assert store.get(session.sid) == ended

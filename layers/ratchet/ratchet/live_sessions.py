@@ -108,8 +108,8 @@ def apply_now(
     """Gives the live sessions the deadlines they would have had under its policy from the start.
 
     Those that keep a former policy are measured by that one. No deadline gets later. Those whose
-    deadline has passed by that end, for the reason it says. A session that is refreshed meanwhile
-    is looked at again. Safe to repeat. Raises Fault.
+    deadline has passed by that end, for the reason it says. Warnings come as the policy says too.
+    A session that is refreshed or used meanwhile is looked at again. Safe to repeat. Raises Fault.
     """
     done = Applied()
 
@@ -177,7 +177,9 @@ def _apply(
         if found is None or not _alive(found, application, now):
             return "over"
         idle, absolute = deadlines(found, policy)
-        if (idle, absolute) == (found.idle_deadline_at, found.absolute_deadline_at):
+        becomes = replace(found, idle_deadline_at=idle, absolute_deadline_at=absolute)
+        becomes = replace(becomes, attention_at=_next_attention(becomes, policy, now))
+        if becomes == found:
             return "unchanged"
         if idle <= now:
             outcome = end_session(
@@ -185,26 +187,25 @@ def _apply(
                 reason=Reason.IDLE_EXPIRED if idle < absolute else Reason.ABSOLUTE_EXPIRED,
                 by="",
                 retention_seconds=policy.retention_seconds,
-                idle_deadline_at=found.idle_deadline_at,
+                seen=found,
                 store=store,
                 bus=bus,
                 now=now,
             )
         else:
-            outcome = store.shorten(
-                found,
-                idle_deadline_at=idle,
-                absolute_deadline_at=absolute,
-                attention_at=_next_attention(found, policy, idle),
-            )
+            outcome = store.shorten(found, becomes)
+        if outcome.done and idle <= now:
+            return "ended"
         if outcome.done:
-            return "ended" if idle <= now else "shortened"
+            same = replace(becomes, attention_at=found.attention_at) == found
+            return "filed" if same else "shortened"
         # It has been refreshed since, or has ended.
         found = outcome.session
     return "overtaken"
 
 
-def _next_attention(session: Session, policy: Policy, idle_deadline_at: int) -> int:
-    """Never later than it is filed under now: a visit too early files it anew."""
-    at = attention_at(replace(session, idle_deadline_at=idle_deadline_at), policy)
+def _next_attention(session: Session, policy: Policy, now: int) -> int:
+    """Never later than it is filed under: a visit too early files it anew. Nor in the past: what
+    a sweep finds there looks as if it had been due for that long."""
+    at = max(attention_at(session, policy), now)
     return min(at, at if session.attention_at is None else session.attention_at)

@@ -193,8 +193,8 @@ def refresh(
             raise InvalidTarget("not the session's", sid=session.sid, sub=session.sub)
         if session.current_hash == token.hash():
             raise Fault("the item meets the condition that failed")
-    elif session.attention_at is not None and session.attention_at > session.idle_deadline_at:
-        _file_earlier(session, policy, store)
+    elif _filed_too_late(session, policy, now):
+        _file_earlier(session, policy, store, now)
     claims, signed_token = signed or access(session)
     return token_response(
         signed_token, claims, now=now, session=session, refresh_token=str(answer), outcome=how
@@ -227,13 +227,30 @@ def _worth_signing_for(
     return session if fits else None
 
 
-def _file_earlier(session: Session, policy: Policy, store: SessionStore) -> None:
-    """A shortened policy has moved the deadline before the instant the sweep would come at.
+def _filed_too_late(session: Session, policy: Policy, now: int) -> bool:
+    """Whether a changed policy has an instant before the one the sweep would come at.
+
+    A refresh moves a deadline later, so without a change it has none: but for a session that has
+    been warned of the deadline before, and stands filed under that one. The next warning may be
+    earlier, if the policy warns for half of the idle time; it can wait for that visit.
+    """
+    filed_at = session.attention_at
+    if filed_at is None:
+        return False
+    if filed_at == session.warned_deadline_at:
+        return filed_at > session.idle_deadline_at
+    return filed_at > max(attention_at(session, policy), now)
+
+
+def _file_earlier(session: Session, policy: Policy, store: SessionStore, now: int) -> None:
+    """A changed policy has moved a deadline, or its warning, before the instant the sweep would
+    come at.
 
     The one case of a second write: once a session, and only after such a change.
     """
+    at = max(attention_at(session, policy), now)
     try:
-        store.rearm(session, replace(session, attention_at=attention_at(session, policy)))
+        store.rearm(session, replace(session, attention_at=at))
     except Fault as fault:
         # The rotation has taken place; the next one will come here again.
         events.log("not filed earlier", level="WARNING", sid=session.sid, fault=str(fault))

@@ -30,7 +30,7 @@ def end_session(
     ended_at: int | None = None,
     client_id: str | None = None,
     token_hash: bytes | None = None,
-    idle_deadline_at: int | None = None,
+    seen: Session | None = None,
     sessions_valid_after: int = 0,
     evidence: Mapping[str, Any] | None = None,
 ) -> Outcome:
@@ -51,14 +51,14 @@ def end_session(
         ended_at=ended_at,
         client_id=client_id,
         token_hash=token_hash,
-        idle_deadline_at=idle_deadline_at,
+        seen=seen,
         evidence=evidence,
     )
     session = outcome.session
     if session is None or (client_id is not None and session.client_id != client_id):
         return outcome
     expired = session.ended_at is None and session.dead_because(now)
-    if expired and idle_deadline_at is None:
+    if expired and seen is None:
         return end_session(
             sid,
             reason=session.dead_because(now, sessions_valid_after) or expired,
@@ -68,7 +68,7 @@ def end_session(
             bus=bus,
             now=now,
             ended_at=session.idle_deadline_at,
-            idle_deadline_at=session.idle_deadline_at,
+            seen=session,
         )
     # Our own write, which the SDK repeated after its answer was lost, looks like somebody else's.
     ours = (ended_at, reason, by, now)

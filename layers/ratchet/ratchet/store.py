@@ -39,8 +39,11 @@ BATCH = 100
 """BatchGetItem takes at most this many keys."""
 _BATCH_TRIES = 5
 # `:seen` is the session's idle deadline as `from_item` reads it, never beyond the absolute one.
+# Where it is the absolute one no refresh and no use moves it, so their own marks are looked at too.
 UNMOVED = (
     "(idle_deadline_at = :seen OR (absolute_deadline_at = :seen AND idle_deadline_at > :seen))"
+    " AND (attribute_not_exists(rotated_at) OR rotated_at = :rotated)"
+    " AND (attribute_not_exists(active_at) OR active_at = :active)"
 )
 
 
@@ -207,7 +210,8 @@ class SessionStore:
     def touch(
         self, sid: str, *, idle_deadline_at: int, expires_at: int, active_before: int, now: int
     ) -> Outcome:
-        """Counts a use of a live session: moves its idle deadline later, and nothing else.
+        """Counts a use of a live session: moves its idle deadline, if to a later one, and nothing
+        else.
 
         active_before: only if its last activity was then or earlier. One write unit, no index
         write. done False: `session` tells why.
@@ -216,8 +220,9 @@ class SessionStore:
             # Of many callers one finds it so. A session that API use does not count for has no
             # active_at, and a comparison with nothing is false.
             "active_at <= :before",
-            # a late touch takes nothing back that a refresh has given
-            "idle_deadline_at < :idle",
+            # a late touch takes nothing back that a refresh has given; past the absolute deadline
+            # there is nothing to take
+            "(idle_deadline_at <= :idle OR absolute_deadline_at <= :idle)",
             "attribute_not_exists(ended_at)",
             "idle_deadline_at > :now",
             "absolute_deadline_at > :now",
@@ -242,7 +247,7 @@ class SessionStore:
         ended_at: int | None = None,
         client_id: str | None = None,
         token_hash: bytes | None = None,
-        idle_deadline_at: int | None = None,
+        seen: Session | None = None,
         evidence: Mapping[str, Any] | None = None,
     ) -> Outcome:
         """Ends a live session, for good. It stays due until `settle` says that it was published.
@@ -250,8 +255,8 @@ class SessionStore:
         by: client id of who asked, "" for Ratchet itself. ended_at: when it ended, if not now.
         client_id: only if it belongs to this application. token_hash: only if that is its current
         token or the direct parent.
-        idle_deadline_at: only if it was not refreshed since it was seen with this deadline; without
-        it, only if it has not expired. evidence: of a reuse (`reuse.evidence`).
+        seen: only if it was neither refreshed nor used since it was seen like this; without it,
+        only if it has not expired. evidence: of a reuse (`reuse.evidence`).
         """
         conditions = ["attribute_exists(sid)", "attribute_not_exists(ended_at)"]
         values: Item = {
@@ -268,9 +273,9 @@ class SessionStore:
         if token_hash is not None:
             conditions.append("(current_hash = :token OR parent_hash = :token)")
             values[":token"] = {"B": token_hash}
-        if idle_deadline_at is not None:
+        if seen is not None:
             conditions.append(UNMOVED)
-            values[":seen"] = seconds(idle_deadline_at)
+            values |= _as_seen(seen)
         else:
             # one that has expired keeps that as its reason, swept or not
             conditions += ["idle_deadline_at > :now", "absolute_deadline_at > :now"]
@@ -316,17 +321,12 @@ class SessionStore:
         conditions += ["idle_deadline_at >= :idle", "absolute_deadline_at >= :absolute"]
         return self._update(session.sid, conditions, sets, removes, values)
 
-    def shorten(
-        self,
-        session: Session,
-        *,
-        idle_deadline_at: int,
-        absolute_deadline_at: int,
-        attention_at: int,
-    ) -> Outcome:
-        """Moves the deadlines of a live session earlier, unless it was refreshed since it was seen.
+    def shorten(self, session: Session, becomes: Session) -> Outcome:
+        """Moves the deadlines of a live session earlier, unless it was refreshed or used since it
+        was seen.
 
-        Its refresh tokens keep the absolute deadline they carry; the item's is the one that counts.
+        becomes: the same session with other deadlines and `attention_at`. Its refresh tokens keep
+        the absolute deadline they carry; the item's is the one that counts.
         """
         return self._update(
             session.sid,
@@ -339,10 +339,10 @@ class SessionStore:
             ],
             [],
             {
-                ":seen": seconds(session.idle_deadline_at),
-                ":idle": seconds(idle_deadline_at),
-                ":absolute": seconds(absolute_deadline_at),
-                ":next": seconds(attention_at),
+                **_as_seen(session),
+                ":idle": seconds(becomes.idle_deadline_at),
+                ":absolute": seconds(becomes.absolute_deadline_at),
+                ":next": seconds(becomes.attention_at or 0),
                 ":shard": {"N": str(attention_shard(session.sid))},
             },
         )
@@ -514,6 +514,15 @@ class _ConditionFailedError(Exception):
     def __init__(self, session: Session | None) -> None:
         super().__init__()
         self.session = session
+
+
+def _as_seen(session: Session) -> Item:
+    """The values of UNMOVED."""
+    return {
+        ":seen": seconds(session.idle_deadline_at),
+        ":rotated": seconds(session.rotated_at or 0),
+        ":active": seconds(session.active_at or 0),
+    }
 
 
 def _key(sid: str) -> Item:

@@ -234,7 +234,7 @@ def _due(session: Session, application: Application | None, run: _Run) -> Step:
             by="",
             retention_seconds=policy.retention_seconds,
             ended_at=now if reason is Reason.POLICY_CUTOFF else session.idle_deadline_at,
-            idle_deadline_at=session.idle_deadline_at,
+            seen=session,
             store=store,
             bus=None,
             now=now,

@@ -10,7 +10,9 @@ last use as well. Here: idle 15 minutes, interval 1 minute, absolute 8 hours.
     12:21:00  touch                              ended, idle_expired: nothing revives it
 
 The rule is in the condition of the write, so it holds however many APIs and instances call. A touch
-moves the idle deadline and nothing else: no absolute deadline, no index, no token.
+moves the idle deadline, never earlier, and nothing else: no absolute deadline, no index, no token.
+Where that deadline cannot move, because it is the absolute one or the idle time has been shortened,
+the use is written down all the same: mode `now` of a change counts from it.
 
 A refresh token carries its own last possible instant, and past it is refused without a look at the
 session. A touched session must not promise what its token cannot keep:
@@ -82,12 +84,12 @@ def touch(
     interval = policy.touch_interval_seconds
     if not interval or session.active_at is None:
         return Touched(sid=sid, outcome="not_counted", session=session)
-    idle_deadline_at = idle_deadline(
-        policy, absolute_deadline_at=session.absolute_deadline_at, now=now
-    )
-    due = session.active_at <= now - interval and session.idle_deadline_at < idle_deadline_at
-    if not due:
+    if session.active_at > now - interval:
         return Touched(sid=sid, outcome="fresh", session=session)
+    idle_deadline_at = max(
+        idle_deadline(policy, absolute_deadline_at=session.absolute_deadline_at, now=now),
+        session.idle_deadline_at,
+    )
     outcome = store.touch(
         sid,
         idle_deadline_at=idle_deadline_at,
