@@ -12,7 +12,17 @@ import boto3
 import pytest
 
 from bench.engine import program
-from bench.sweep import Bench, described, due, expected, measure, sessions
+from bench.sweep import (
+    Bench,
+    Cost,
+    described,
+    due,
+    expected,
+    measure,
+    paired_ratio,
+    sessions,
+    summary,
+)
 from ratchet.session_item import ATTENTION_SHARDS, attention_shard
 from ratchet.store import BATCH
 
@@ -64,6 +74,15 @@ def test_what_is_due_does_not_depend_on_the_table_and_fills_pages() -> None:
     assert first == second
     assert len({session.sid for session in itertools.chain(first, second)}) == 3 * BATCH
     assert sum(expected(3 * BATCH).values()) == 3 * BATCH
+
+
+def test_each_time_is_kept_and_a_round_is_compared_with_itself() -> None:
+    """the machine was three times as slow in the second round"""
+    small, large = (
+        [Cost(seconds=seconds) for seconds in times] for times in ((1, 3, 2), (1, 3, 4))
+    )
+    assert summary({"small": small})["small"]["seconds"]["each"] == [1, 3, 2]
+    assert paired_ratio(small, large) == 1
 
 
 def test_the_command_finds_the_same_read_units_where_units_are_counted_as_dynamodb_does(

@@ -4,11 +4,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import ClientError
 
+from ratchet import events
 from ratchet.errors import Fault, OAuthError
 from ratchet.reasons import Reason
 from ratchet_cli import template
@@ -142,6 +145,22 @@ def test_every_metric_has_its_row_on_the_page(written: dict[Series, float]) -> N
         for name in re.findall(r"`(\w+)`", names)
     }
     assert {(name, frozenset(dict(dimensions))) for name, dimensions in written} <= known
+
+
+def test_a_metric_is_one_line_whoever_else_writes_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """the shards of a sweep, and the log: each write is whole"""
+    written: list[str] = []
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Ratchet/ratchet")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "ratchet")
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(write=written.append))
+    events.count({"function": "sweep"}, {"SweepLagSeconds": (MetricUnit.Seconds, 7)})
+    (line,) = written
+    assert line.endswith("}\n")
+    assert series(line) == {
+        ("SweepLagSeconds", frozenset({("function", "sweep"), ("service", "ratchet")})): 7
+    }
 
 
 def test_a_result_is_one_of_a_fixed_list_so_that_nobody_can_make_series(

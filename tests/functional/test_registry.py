@@ -127,6 +127,15 @@ def test_a_long_access_token_is_warned_of(operator: Operator) -> None:
     assert "24 hours" in answer["warnings"][0]
 
 
+def test_a_last_deadline_that_nobody_is_warned_of_is_warned_of(operator: Operator) -> None:
+    silent = {"preset": "browser", "absolute_warning_seconds": 0}
+    answer = operator("POST", body={**SHOP, "policy": silent})
+    assert (answer.status, len(answer["warnings"])) == (201, 1)
+    assert "absolute_warning_seconds is 0" in answer["warnings"][0]
+    none = {"policy": {"idle_warning_seconds": 0}}
+    assert operator("PATCH", "/shop", body=none)["warnings"] == []
+
+
 def test_a_change_touches_what_it_names_and_null_takes_away(operator: Operator) -> None:
     operator("POST", body={**SHOP, "name": "Shop", "policy": {"preset": "browser"}})
     patch = {"name": None, "policy": {"access_ttl_seconds": 300, "leeway_seconds": 5}}

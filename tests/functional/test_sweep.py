@@ -380,6 +380,26 @@ def test_the_next_sweep_goes_on_where_the_last_one_stopped_and_wraps_round(
     assert position(service) is None
 
 
+def test_a_page_that_there_was_no_time_to_finish_is_begun_again_unless_it_was_the_first(
+    service: Service, pages_of_two: None
+) -> None:
+    sids = put_in_shard(service, 0, 7)
+    service.now += IDLE + 100
+    names = service.calls.names
+
+    def out_of_time_in_page(number: int) -> str:
+        service.calls.clear()
+        run(service, lambda: MARGIN_MS + (names.count("BatchGetItem") < number))
+        kept = position(service)
+        assert kept is not None
+        return str(kept["sid"]["S"])
+
+    assert out_of_time_in_page(2) == sids[1]
+    assert out_of_time_in_page(1) == sids[3]
+    assert [service.session(sid).ended_at is None for sid in sids] == [False] * 2 + [True] * 5
+    assert run(service, lambda: MARGIN_MS + 1)["ended"] == 5
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -450,6 +470,7 @@ def test_an_entry_that_eventbridge_refuses_keeps_no_other_from_being_settled(
     report = service.sweep()
     bus._client = client
     assert (report["ended"], report["complete"]) == (6, True)
+    assert report["unpublished"] == 6 - len(taken)
     open_sids = {sid for sid in sids if service.session(sid).attention_at is not None}
     assert open_sids == sids - set(taken)
     left = [line for line in service.lines() if line["message"] == "event left for the sweep"]

@@ -37,7 +37,8 @@ def visit_due(
 
     positions: None for a run that does not count, which starts at the head and leaves no trace.
     Where nothing is due, it costs one query and nothing else. Raises Fault, after it has kept where
-    it stopped: behind the page that was begun, because the fault may be in that page.
+    it stopped: behind the page that was begun, because the fault may be in that page. A page that
+    there was no time to finish is begun again, unless it was the first: it may always take so long.
     """
     keys, rest = store.due(shard, now)
     if not keys:
@@ -50,11 +51,12 @@ def visit_due(
         for page in _pages(shard, keys, rest, _usable(kept, shard, now), store, now):
             if not in_time():
                 return False
-            reached = page[-1]
+            finished, reached = reached, page[-1]
             # The index is a moment behind: what was visited may still, or again, stand in it.
             sids = [sid for key in page if (sid := key["sid"]["S"]) not in seen]
             seen.update(sids)
             if not visit(list(dict.fromkeys(sids))):
+                reached = finished or reached
                 return False
         complete = True
     finally:

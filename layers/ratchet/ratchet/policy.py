@@ -132,12 +132,18 @@ class Policy:
 
     def warnings(self) -> list[str]:
         """What is allowed, and most likely not meant."""
-        if self.access_ttl_seconds <= LONG_ACCESS_SECONDS:
-            return []
-        return [
-            "access_ttl_seconds is more than 24 hours: an access token stays good for that long at"
-            " every API that does not ask whether its session has ended"
-        ]
+        found = []
+        if self.access_ttl_seconds > LONG_ACCESS_SECONDS:
+            found.append(
+                "access_ttl_seconds is more than 24 hours: an access token stays good for that long"
+                " at every API that does not ask whether its session has ended"
+            )
+        if self.refresh_tokens and self.idle_warning_seconds and not self.absolute_warning_seconds:
+            found.append(
+                "absolute_warning_seconds is 0 although idle_warning_seconds is not: nobody is"
+                " warned of a session's last deadline, which no refresh moves"
+            )
+        return found
 
     @property
     def refresh_tokens(self) -> bool:

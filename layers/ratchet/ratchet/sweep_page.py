@@ -90,7 +90,7 @@ def carry_out(
         else:
             counted[step.what] += 1
             _tell(step.what, ended.session)
-            open_steps.append(replace(step, session=ended.session, what="", left=""))
+            open_steps.append(replace(step, session=ended.session, what="", left="unpublished"))
 
     untold: dict[str, Fault] = {}
     for batch, answer in each(bus.publish, _batches(open_steps)):
