@@ -83,7 +83,7 @@ const journeys = {
     assert.match(await row(page, here).innerText(), /Signed in on \d+ \w+ \d{4}/);
     assert.match(
       await row(page, lost).innerText(),
-      /Pixel 9[^]*Ended on \d+ \w+ \d{4} at \d\d:\d\d\. Something used a copy of its keys/,
+      /Pixel 9[^]*Ended on \d+ \w+ \d{4} at \d\d:\d\d\. A key of it that had been replaced was used again/,
     );
     assert.equal(await status(page), "");
     await good(page);
@@ -96,8 +96,25 @@ const journeys = {
     await shown(page, "#live");
     assert.match(
       await row(page, short).innerText(),
-      /Ends (within the hour|on .* at \d\d:\d\d) unless it is used before; at the latest on .* at \d\d:\d\d\./,
+      /Ends after a while without use; at the latest on \d+ \w+ \d{4} at \d\d:\d\d\./,
     );
+  },
+
+  async "a device that only an API was used from was used, too"(context) {
+    await signedIn(context, "max");
+    const used = await startSession("demo-native", { sub: "max", device: "Max's phone" });
+    await context.route(/\/sessions$/, async (route) => {
+      const json = await (await route.fetch()).json();
+      const session = json.sessions.find(({ sid }) => sid === used.sid);
+      session.active_at = session.started_at + 7_200;
+      assert.equal(session.refreshed_at, null);
+      await route.fulfill({ json });
+    });
+    const page = await openSessions(context);
+    await shown(page, "#live");
+    const lastUse = /, last used on \d+ \w+ \d{4} at \d\d:\d\d or a little later\./;
+    assert.match(await row(page, used).innerText(), lastUse);
+    assert.equal(await page.getByText("last used").count(), 1);
   },
 
   async "who signs out one device ends its session, and its row says so"(context) {
@@ -222,11 +239,14 @@ const journeys = {
     for (const [query, text] of [
       ["", "The address of this page has to name the application"],
       ["?client_id=nobody", "This page is not set up for the application “nobody”. Client authentication failed."],
+      ["?client_id=Your%20account%20is%20locked", "The address of this page has to name the application"],
+      [`?client_id=${"a".repeat(65)}`, "The address of this page has to name the application"],
       ["?client_id=demo-native", "This page is not set up for the application “demo-native”."],
     ]) {
       const page = await open(context, `sessions${query}`);
       await said(page, text);
       assert.equal(await page.locator("section:visible, form:visible").count(), 0);
+      assert.doesNotMatch(await page.locator("body").innerText(), /locked|aaaaa/);
       await good(page);
     }
     // As one for another audience than this service.
@@ -319,6 +339,8 @@ const journeys = {
     await shown(page, "#one");
     assert.equal(await focused(page), "one-title");
     assert.match(await page.locator("#sentence").innerText(), /presented again/);
+    const evidence = /^The evidence: 2 generations behind, .*, without an Idempotency-Key\.$/;
+    assert.match(await page.locator("#evidence").innerText(), evidence);
     assert.match(await page.locator("#advice").innerText(), /^What to change\n/);
     assert.equal(await page.locator("#missing").innerText(), "");
     const entries = await page.locator(".timeline > li h4").allInnerTexts();
@@ -352,6 +374,12 @@ const journeys = {
     await shown(page, "#one");
     const entries = await page.locator(".timeline > li h4").allInnerTexts();
     assert.deepEqual(entries, ["Started", "Deadline", "Deadline"]);
+    // API use may be activity, too.
+    const idle = await page.locator(".timeline .deadline").first().innerText();
+    assert.match(idle, /It ends unless there is activity before/);
+    assert.equal(await page.locator("#evidence").isVisible(), false);
+    const active = page.locator("#one dt", { hasText: /^active_at$/ }).locator("+ dd");
+    assert.match(await active.innerText(), /^\d+ \w+ \d{4} at \d\d:\d\d:\d\d UTC$/);
     await page.click("#end");
     await good(page);
     await page.click("#yes");

@@ -10,7 +10,7 @@ import pytest
 
 from ratchet import live_sessions, refresh_token, wiring
 from ratchet.errors import Fault
-from ratchet.explain import gone, standing
+from ratchet.explain import evidence_text, gone, standing
 from ratchet.policy import DAY, HOUR
 from ratchet.reasons import Reason
 from ratchet.session_log import FileLog, InsightsLog
@@ -141,6 +141,7 @@ def test_each_cause_of_a_reuse_with_the_evidence_and_what_to_do(
     assert told["cause"] == "reused"
     assert said in told["sentence"]
     assert told["evidence"] == service.session(sid).evidence
+    assert told["evidence_text"] == evidence_text(told["evidence"])
     assert advised in told["advice"][0]["text"]
     found = next(entry for entry in told["timeline"] if entry["what"] == "reuse_detected")
     # where it came from, and that is not where the session was refreshed from

@@ -8,6 +8,9 @@ from ratchet.errors import Fault
 from ratchet.reasons import Reason
 from tests.functional.conftest import BACKEND, MACHINE, START, Answer, Service
 
+MINUTE, HOUR = 60, 3600
+NO_WARNINGS = {"idle_warning_seconds": 0, "absolute_warning_seconds": 0}
+
 
 def seen(answer: Answer) -> list[str]:
     assert answer.status == 200, answer
@@ -31,7 +34,7 @@ def test_a_subject_sees_its_own_sessions_newest_first_and_which_one_is_this(
         False,
     )
     assert (phone["current"], phone["status"], phone["started_at"]) == (True, "active", START)
-    assert phone["idle_deadline_at"] == (START + 90 * 86400) // 3600 * 3600
+    assert phone["idle_deadline_at"] == START + 90 * 86400
     assert phone["absolute_deadline_at"] == START + 365 * 86400
 
 
@@ -46,18 +49,83 @@ def test_a_session_shows_nothing_that_could_be_used(service: Service) -> None:
     assert set(operator.body) - names == {"generation"}
 
 
-def test_a_subject_is_told_to_the_hour_when_it_was_refreshed(service: Service) -> None:
+@pytest.mark.parametrize(
+    ("policy", "every"),
+    [
+        ({}, 48 * MINUTE),
+        ({"idle_ttl_seconds": 5 * HOUR, "absolute_ttl_seconds": 7 * HOUR}, 48 * MINUTE),
+        ({"access_ttl_seconds": 5 * HOUR}, 4 * HOUR),
+        ({"access_ttl_seconds": 5 * MINUTE, "idle_ttl_seconds": 15 * MINUTE}, 4 * MINUTE),
+    ],
+    ids=["native", "near-absolute", "long-access", "sensitive"],
+)
+def test_a_subject_sees_nothing_change_when_its_session_is_refreshed(
+    service: Service, policy: dict[str, int], every: int
+) -> None:
     """A thief with a stolen access token must not learn when a stolen parent is in its leeway."""
+    service.set_policy("demo-native", **{**NO_WARNINGS, **policy})
+    service.now = START + 10 * MINUTE
+    token = service.start()
+
+    def shown(url: str, bearer: str) -> dict[str, Any]:
+        """Without what the first refresh tells and no backend knows: where it comes from."""
+        answer = service.call("GET", url, bearer=bearer)
+        session = answer["sessions"][0] if url == "/sessions" else answer.body
+        return {name: session[name] for name in session if name not in ("network", "agent")}
+
+    hours: dict[int, Any] = {}
+    for _ in range(8):
+        service.now += every
+        stolen = token["access_token"]
+        urls = ("/sessions", f"/sessions/{token['sid']}")
+        before = [shown(url, stolen) for url in urls]
+        token = service.refresh(token["refresh_token"])
+        assert [shown(url, stolen) for url in urls] == before
+        assert shown(urls[1], service.operator())["refreshed_at"] == service.now
+        assert hours.setdefault(service.now // HOUR, before) == before
+
+
+def test_a_subject_is_told_the_last_finished_hour_and_a_deadline_that_is_not_too_late(
+    service: Service,
+) -> None:
+    service.now = START + 10 * MINUTE
     first = service.start()
-    shown = []
-    for _ in range(3):
-        service.now += 60
-        service.refresh(first["refresh_token"])
-        first = service.refresh(first["refresh_token"])
-        url = f"/sessions/{first['sid']}"
-        shown.append(service.call("GET", url, bearer=first["access_token"]).body)
-    assert shown[0] == shown[1] == shown[2]
-    assert shown[0]["refreshed_at"] % 3600 == shown[0]["idle_deadline_at"] % 3600 == 0
+    url = f"/sessions/{first['sid']}"
+
+    def shown() -> tuple[Any, Any, int]:
+        view = service.call("GET", url, bearer=first["access_token"])
+        late = service.session(first["sid"]).idle_deadline_at - view["idle_deadline_at"]
+        return view["refreshed_at"], view["active_at"], late
+
+    assert shown() == (None, service.now, 0)
+    service.now += 45 * MINUTE
+    first = service.refresh(first["refresh_token"])
+    assert shown() == (None, START + 10 * MINUTE, 45 * MINUTE)
+    service.now = START + 90 * MINUTE
+    first = service.refresh(first["refresh_token"])
+    service.now = START + 2 * HOUR - 1
+    assert shown() == (None, START + 10 * MINUTE, 80 * MINUTE)
+    service.now = START + 2 * HOUR
+    assert shown() == (START + HOUR, START + HOUR, 30 * MINUTE)
+
+
+@pytest.mark.parametrize(("idle", "told"), [(2 * HOUR - 1, False), (2 * HOUR, True)])
+def test_an_idle_deadline_that_would_seem_past_is_not_told_to_a_subject(
+    service: Service, idle: int, told: bool
+) -> None:
+    service.set_policy("demo-native", **NO_WARNINGS, idle_ttl_seconds=idle)
+    service.now = START
+    token = service.start()
+    for _ in range(2):
+        service.now += HOUR - 1
+        token = service.refresh(token["refresh_token"])
+    service.now = START + 3 * HOUR - 1
+    token = service.refresh(token["refresh_token"])
+    view = service.call("GET", f"/sessions/{token['sid']}", bearer=token["access_token"])
+    assert view["absolute_deadline_at"] == START + 365 * 24 * HOUR
+    assert view["idle_deadline_at"] == (START + 3 * HOUR if told else None)
+    operator = service.call("GET", f"/sessions/{token['sid']}", bearer=service.operator())
+    assert operator["idle_deadline_at"] == service.now + idle
 
 
 def test_an_ended_session_tells_why_when_and_by_whom(service: Service) -> None:

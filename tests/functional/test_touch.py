@@ -275,16 +275,29 @@ def test_a_use_counts_also_where_a_refresh_left_the_idle_deadline_past_the_absol
     assert (session.active_at, session.idle_deadline_at) == (service.now, over_at)
 
 
-def test_a_session_shows_its_last_use_to_its_subject_to_the_hour(service: Service) -> None:
-    switch_on(service, idle_ttl_seconds=HOUR)
+def test_a_session_shows_its_last_use_to_its_subject_when_its_hour_is_over(
+    service: Service,
+) -> None:
+    switch_on(service, idle_ttl_seconds=3 * HOUR)
     first = service.start()
-    service.now += INTERVAL
+    started_at = service.now
+    service.now += HOUR
     touch_one(service, first["sid"])
     url = f"/sessions/{first['sid']}"
     shown = service.call("GET", url, bearer=service.operator())
     assert (shown["active_at"], shown["refreshed_at"]) == (service.now, None)
-    shown = service.call("GET", url, bearer=first["access_token"])
-    assert shown["active_at"] == service.now - service.now % HOUR
+    used_at = service.now
+    access_token = service.start()["access_token"]
+
+    def shown_of(now: int) -> tuple[Any, Any, Any]:
+        service.now = now
+        shown = service.call("GET", url, bearer=access_token)
+        return shown["active_at"], shown["refreshed_at"], shown["idle_deadline_at"]
+
+    over = used_at - used_at % HOUR + HOUR
+    for now in (used_at, over - 1):
+        assert shown_of(now) == (started_at, None, started_at + 3 * HOUR)
+    assert shown_of(over) == (over - HOUR, None, over + 2 * HOUR)
 
 
 def test_a_session_of_a_disabled_application_or_of_before_a_cut_off_is_not_touched(

@@ -51,6 +51,7 @@ class Explanation:
             "network": self.network,
             "agent": self.agent,
             "evidence": dict(self.evidence) or None,
+            "evidence_text": evidence_text(self.evidence) or None,
             "advice": [piece.to_dict() for piece in self.advice],
         }
         if self.timeline is not None:
@@ -131,8 +132,8 @@ def plain(session: Session, application: Application | None, now: int) -> str:
         return "You are signed in here."
     if cause is Reason.REUSED:
         return (
-            "Something used an old key of this session. To be safe, the session was ended; sign in"
-            " again."
+            "A key of this session that had been replaced was used again. To be safe, the session"
+            " was ended; sign in again."
         )
     return cause.description
 

@@ -19,7 +19,7 @@ from ratchet.errors import (
 )
 from ratchet.events import Bus
 from ratchet.explain import explain, plain
-from ratchet.policy import DAY, HOUR
+from ratchet.policy import DAY, HOUR, Policy
 from ratchet.reasons import Reason
 from ratchet.response import Response
 from ratchet.seen_proofs import SeenProofs
@@ -232,9 +232,8 @@ def view(
 ) -> Mapping[str, Any]:
     """A session as JSON: instants in epoch seconds, no hash, nothing sealed.
 
-    A subject sees to the hour when it was refreshed. To the second it would tell a thief, who holds
-    an access token and a copy of the refresh token, when to present the copy inside the leeway. The
-    evidence of a reuse is for operators only: whoever presented the token is to learn nothing.
+    A subject sees `_seen_by_subject` while it lives. The evidence of a reuse is for operators only:
+    whoever presented the token is to learn nothing.
     """
     application = applications.get(session.client_id, now)
     valid_after = application.sessions_valid_after if application else 0
@@ -259,8 +258,8 @@ def view(
     if caller.sub is None:
         body["generation"] = session.generation
     elif reason is None:
-        for name in ("refreshed_at", "active_at", "idle_deadline_at"):
-            body[name] = body[name] and body[name] - body[name] % HOUR
+        policy = application.era(session.started_at).policy if application else None
+        body |= _seen_by_subject(session, policy, now)
     if reason is not None:
         over_since = valid_after if reason is Reason.POLICY_CUTOFF else session.idle_deadline_at
         body |= {
@@ -272,6 +271,38 @@ def view(
     if caller.sub is None and session.evidence:
         body["evidence"] = session.evidence
     return body
+
+
+def _seen_by_subject(session: Session, policy: Policy | None, now: int) -> dict[str, int | None]:
+    """What a refresh or a use moves: told so that it changes at full hours, not at that moment.
+
+    The moment would tell a thief, who has an access token and a copy of the refresh token, when to
+    present the copy inside the leeway. So nothing is told of the hour that is running, nor of as
+    many before it as an access token lasts: a session that it was issued to in these looks the same
+    before and after the next refresh. (Who has the access token of another session of the subject
+    sees a refresh that comes after a longer pause than that.)
+
+    idle_deadline_at: moved back by the same, so at most that much too early. None where the idle
+    time is shorter: it would be past while the session is in use.
+    """
+    hidden = HOUR * max(1, -(-policy.access_ttl_seconds // HOUR)) if policy else HOUR
+    last = now - now % HOUR - hidden
+
+    def told(at: int) -> int:
+        return max(session.started_at, min(at - at % HOUR, last))
+
+    refreshed_at, active_at = told(session.rotated_at or 0), told(session.last_active_at)
+    idle_ttl = session.idle_deadline_at - session.last_active_at
+    if policy:
+        # Less is left near the absolute deadline, which a refresh is what brings about.
+        idle_ttl = max(idle_ttl, policy.idle_ttl_seconds)
+    return {
+        "refreshed_at": refreshed_at if refreshed_at > session.started_at else None,
+        "active_at": active_at,
+        "idle_deadline_at": min(active_at + idle_ttl, session.idle_deadline_at)
+        if idle_ttl >= hidden + HOUR
+        else None,
+    }
 
 
 def _end(

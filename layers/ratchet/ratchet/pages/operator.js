@@ -80,9 +80,11 @@ function item(session) {
 }
 
 function one(session) {
-  const { sentence, advice, timeline_missing: missing } = session.explanation;
+  const { sentence, evidence_text: evidence, advice, timeline_missing: missing } = session.explanation;
   find("#one-title").textContent = `Session ${session.sid}`;
   find("#sentence").textContent = sentence;
+  find("#evidence").textContent = `The evidence: ${evidence}.`;
+  find("#evidence").hidden = !evidence;
   find("#advice").replaceChildren(...told(advice));
   find("#missing").textContent = missing ? `Not all of it is known: ${missing}.` : "";
   find(".timeline").replaceChildren(...drawn(timeline(session)));
@@ -105,7 +107,7 @@ function told(advice) {
 }
 
 function facts(session) {
-  const instants = ["started_at", "auth_time", "refreshed_at", "ended_at"];
+  const instants = ["started_at", "auth_time", "refreshed_at", "active_at", "ended_at"];
   const { current, evidence, ...members } = session;
   return Object.entries({ ...members, ...evidence }).flatMap(([name, value]) => {
     if (value === null || value === "" || typeof value === "object") return [];
@@ -123,7 +125,7 @@ function timeline({ explanation, reason, idle_deadline_at: idle, absolute_deadli
   if (reason) return explanation.timeline;
   const last = ahead(absolute, "it ends at the latest");
   if (idle >= absolute) return [...explanation.timeline, last];
-  return [...explanation.timeline, ahead(idle, "it ends unless it is refreshed before"), last];
+  return [...explanation.timeline, ahead(idle, "it ends unless there is activity before"), last];
 }
 
 /** The list is what happened; the line and its dots are drawn beside it by account.css. */

@@ -3,16 +3,17 @@
 
 import { agentOf, ask, body, deadline, element, find, instant, nameOf, say, show, sure } from "./page.js";
 
-const CLIENT_ID = new URLSearchParams(location.search).get("client_id") ?? "";
+// What no client id can be is not shown either: an address is anybody's text.
+const CLIENT_ID = new URLSearchParams(location.search).get("client_id")?.match(/^[!-~]{1,64}$/)?.[0] ?? "";
 const KEY = `ratchet-key-${CLIENT_ID}`;
 const ENDED = 5; // so many of the ended ones are shown at first
-const HOUR = 3_600;
+const HIDDEN = 2 * 3_600; // so much earlier than it is a deadline may be told to people
 
 // Why a session ended, for the person it belonged to. Other reasons: the service's own description.
 const WHY = {
   idle_expired: "It was not used for too long.",
   absolute_expired: "It reached its longest duration.",
-  reused: "Something used a copy of its keys, so it was ended to keep you safe.",
+  reused: "A key of it that had been replaced was used again, so it was ended to keep you safe.",
   revoked_by_user: "You signed out.",
   revoked_by_operator: "Somebody who runs this service ended it.",
   revoked_everywhere: "You were signed out everywhere.",
@@ -144,9 +145,9 @@ function liveItem(session) {
   button.setAttribute("aria-label", `Sign out ${session.current ? "this device" : name}`);
   button.onclick = () => signOut(session);
   const used = ["Signed in on ", instant(session.started_at)];
-  // To the hour is all that people are told of it.
-  if (session.refreshed_at > session.started_at) {
-    used.push(", last used within an hour of ", instant(session.refreshed_at));
+  // A full hour is all that people are told of it, and nothing of the one that is running.
+  if (session.active_at > session.started_at) {
+    used.push(", last used on ", instant(session.active_at), " or a little later");
   }
   return element(
     "li",
@@ -176,9 +177,10 @@ function where(session) {
   return [element("p", { class: "where" }, told.join(" · "))];
 }
 
-/** When it ends. People are told their idle deadline rounded down to the hour. */
+/** When it ends. People are told their idle deadline up to two hours early, and no short one. */
 function ends({ idle_deadline_at: idle, absolute_deadline_at: absolute }) {
-  if (idle + HOUR > absolute) return ["Ends on ", deadline(absolute), "."];
+  if (idle === null) return ["Ends after a while without use; at the latest on ", deadline(absolute), "."];
+  if (idle + HIDDEN > absolute) return ["Ends on ", deadline(absolute), "."];
   const unless = idle * 1000 <= Date.now() ? ["Ends within the hour"] : ["Ends on ", deadline(idle)];
   return [...unless, " unless it is used before; at the latest on ", deadline(absolute), "."];
 }
