@@ -28,6 +28,8 @@ LOG_DAYS = 365
 """The longest that the template lets log lines be kept."""
 _SID = re.compile("[A-Za-z0-9_-]{22}")
 _TOKEN = re.compile(r"rt[0-9]+_|eyJ")
+# A subject may be any text, so there it takes the start of a token to be one.
+_TOKEN_AS_SUBJECT = re.compile(r"rt[0-9]+_|eyJ[A-Za-z0-9_-]+\.")
 _IN_HISTORY = """this is a token, or a part of one, and it is not repeated here. On a command line a
 token stays in the shell's history, and every user of this machine can see it while the command
 runs. Give it on standard input instead, or paste it when you are asked:
@@ -71,7 +73,10 @@ def explain_command(
     token is neither used nor printed.
     """
     # A sid may start with a dash, so whatever looks like an option and is none arrives here.
-    if any(_TOKEN.search(text) for text in (*sids, sub or "", client_id or "")):
+    # One in some hundred thousand sids has the letters of a token's start in it.
+    found = [_TOKEN.search(text) for text in sids if not _SID.fullmatch(text)]
+    found += [_TOKEN_AS_SUBJECT.match(text) for text in (sub, client_id) if text]
+    if any(found):
         raise click.UsageError(_IN_HISTORY)
     if len(sids) + (sub is not None) + token != 1:
         raise click.UsageError("give either a SID, or --sub SUBJECT, or --token")

@@ -160,6 +160,13 @@ def test_a_token_on_the_command_line_is_refused_and_not_repeated(
     assert token[4:20] not in refused.output
 
 
+def test_a_sid_and_a_subject_may_have_letters_that_tokens_start_with(ratchet: Any) -> None:
+    for sid in ("AAAAeyJAAAAAAAAAAAAAAA", "eyJAAAAAAAAAAAAAAAAAAA", "Art1_AAAAAAAAAAAAAAAAA"):
+        assert ratchet("explain", sid).stdout.startswith(f"There is no session {sid}")
+    for sub in ("auth0|eyJudge", "eyJudge", "part1_ada"):
+        assert f"No sessions of {sub} are kept" in ratchet("explain", "--sub", sub).stdout
+
+
 def test_it_says_why_a_token_does_not_belong_on_the_command_line(
     stack: LocalStack, ratchet: Any
 ) -> None:
@@ -176,6 +183,8 @@ def test_it_says_why_a_token_does_not_belong_on_the_command_line(
         (("A" * 22, "--client-id", "demo-native"), "--client-id goes with --sub"),
         (("A" * 21,), "a sid has 22 characters"),
         (("--jsn",), "a sid has 22 characters"),
+        (("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ",), "shell's history"),
+        (("--sub", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ"), "shell's history"),
     ],
 )
 def test_what_it_does_not_take(ratchet: Any, arguments: tuple[str, ...], said: str) -> None:
