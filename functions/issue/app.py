@@ -33,6 +33,7 @@ def sessions(request: Request, parts: Parts, now: int) -> Response:
         claims_hook=parts.claims_hook,
         # The request is the backend's, so nothing is known of the device before its first refresh.
         sender=UNKNOWN,
+        started_by=backend.client_id,
         bus=parts.bus,
         now=now,
     )

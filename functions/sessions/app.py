@@ -45,6 +45,8 @@ def end_all(request: Request, parts: Parts, now: int) -> Response:
     return sessions.end_all(
         authorize(request, parts, now),
         sub=sub,
+        sender=request.sender,
+        request_id=request.request_id,
         applications=parts.applications,
         store=parts.store,
         bus=parts.bus,

@@ -24,7 +24,7 @@ REUSES = [
         test_reuse.lost_response,
         "the answer to the refresh before was lost, and the client asked again too late or without"
         " its Idempotency-Key.",
-        "Let the client send an Idempotency-Key",
+        "The client repeated the refresh without the Idempotency-Key of the request whose answer",
     ),
     (test_reuse.concurrent, "two processes or tabs of the client", "Let one of them refresh"),
     (test_reuse.stale_copy, "the client kept an old copy of it", "It has to store the new"),
@@ -172,12 +172,57 @@ def test_a_session_that_an_operator_ended(service: Service) -> None:
 
 def test_a_sign_out_everywhere_is_in_the_time_line_of_each_session(service: Service) -> None:
     first, second = service.start(), service.start()
-    service.call("DELETE", "/sessions", bearer=second["access_token"])
+    answer = service.call(
+        *("DELETE", "/sessions"),
+        bearer=second["access_token"],
+        headers={"User-Agent": "okhttp/4.12.0"},
+        source_ip="203.0.113.7",
+    )
     for session in (first, second):
         told = explained(service, session["sid"])
-        assert told["sentence"].startswith("All sessions of ada were ended at")
+        assert told["sentence"] == (
+            "All sessions of ada were ended at 2027-01-15 08:00:00 UTC: the user asked for it, in"
+            " demo-native (DELETE /sessions)."
+        )
         assert (told["cause"], told["by"]) == ("revoked_everywhere", "demo-native")
         assert kinds(told) == ["started", "signed_out", "ended"]
+        entry = told["timeline"][1]
+        assert entry["text"] == "signed out everywhere by the subject (DELETE /sessions)"
+        assert (entry["network"], entry["agent"]) == ("203.0.113.0/24", "okhttp")
+        assert entry["request_id"] == answer.log["request_id"]
+        assert told["advice"][0]["text"].startswith("The user did not ask for it?")
+        # The item alone does not know whose token it was.
+        alone = explained(service, session["sid"], "")
+        assert "it was asked for through demo-native" in alone["sentence"]
+        assert "its own or the user's" in alone["advice"][0]["text"]
+
+
+def test_a_sign_out_everywhere_that_an_application_asked_for(service: Service) -> None:
+    first = service.start()
+    service.call("DELETE", "/sessions?sub=ada", bearer=service.operator())
+    told = explained(service, first["sid"])
+    assert told["sentence"].endswith(
+        ": the application demo-backend asked for it (DELETE /sessions)."
+    )
+    assert told["timeline"][1]["text"] == (
+        "signed out everywhere by an application (DELETE /sessions)"
+    )
+    assert "take the scope sessions:revoke from it" in told["advice"][0]["text"]
+
+
+def test_a_backend_that_starts_a_session_is_named_and_not_shown_as_the_device(
+    service: Service,
+) -> None:
+    first = service.start()
+    assert (first.log["network"], first.log["started_by"]) == ("192.0.2.0/24", "demo-backend")
+    entry = explained(service, first["sid"])["timeline"][0]
+    assert entry["text"] == "the session was started by demo-backend (POST /sessions)"
+    assert not {"network", "agent"} & entry.keys()
+    # Whoever signs in is the device.
+    own = service.login(source_ip="203.0.113.7")
+    assert "started_by" not in own.log
+    entry = explained(service, own["sid"])["timeline"][0]
+    assert (entry["text"], entry["network"]) == ("the session was started", "203.0.113.0/24")
 
 
 @pytest.mark.parametrize(
@@ -228,6 +273,26 @@ def test_a_cut_off_can_be_taken_back_until_its_end_is_stored(service: Service) -
     assert (told["cause"], told["ended_at"]) == ("policy_cutoff", START + 1)
     assert told["sentence"].startswith("All sessions of demo-browser that started before")
     assert commands(told) == [f"ratchet apps update demo-browser --end-sessions-before {START}"]
+    assert (
+        "so would all others of the application that started since 2027-01-15 08:00:00 UTC"
+        in told["advice"][0]["text"]
+    )
+
+
+def test_a_session_that_was_refreshed_after_its_cut_off(service: Service) -> None:
+    """Set to a past instant, or not known yet to the function that answered."""
+    first = service.start("demo-browser")
+    refreshed(service, first)
+    service.change("demo-browser", sessions_valid_after=START + 60)
+    told = explained(service, first["sid"])
+    assert told["sentence"].endswith(
+        " It was still answered at 2027-01-15 09:00:00 UTC: a cut-off may be set to a past instant,"
+        " and functions learn of it within 60 seconds."
+    )
+    assert kinds(told) == ["started", "ended", "refreshed"]
+    assert told["timeline"][1]["text"] == (
+        "the session ended: policy_cutoff; what follows was answered before the functions knew"
+    )
 
 
 def test_a_session_whose_application_was_deleted(service: Service) -> None:
@@ -251,6 +316,9 @@ def test_a_session_that_a_shorter_policy_ended_at_once(service: Service) -> None
     told = explained(service, first["sid"])
     assert told["cause"] == "idle_expired"
     assert told["sentence"].startswith("A shorter policy, applied to the live sessions at once")
+    assert told["deadline"] is None
+    assert [piece["text"].partition(",")[0] for piece in told["advice"]] == ["Its end is stored"]
+    assert commands(told) == []
 
 
 def test_a_session_that_is_alive(service: Service) -> None:
@@ -266,16 +334,17 @@ def test_a_session_that_is_alive(service: Service) -> None:
 
 
 def test_a_session_that_is_alive_and_of_no_use_to_its_client(service: Service) -> None:
-    """A wrong client, a wrong secret, a disabled application: nothing ends, and nothing works."""
+    """A wrong scope, a wrong secret, a disabled application: nothing ends, and nothing works."""
     first = service.start("demo-browser")
     service.now += 60
-    other = service.refresh(first["refresh_token"], "demo-native")
-    assert (other["error_reason"], other.log["sid"]) == ("wrong_client", first["sid"])
+    form = {"client_id": "demo-browser", "refresh_token": first["refresh_token"], "scope": "admin"}
+    refused = service.call("POST", "/oauth/refresh", form=form)
+    assert (refused["error"], refused.log["sid"]) == ("invalid_scope", first["sid"])
     told = explained(service, first["sid"])
     assert told["sentence"].startswith("The session has not ended. ")
     assert told["sentence"].endswith(
         " But its last request had no success, 2027-01-15 08:01:00 UTC: a refresh was refused:"
-        " wrong_client (it is of demo-browser)."
+        " invalid_scope (not the session's)."
     )
     # refused before the session was looked at: the line is about it all the same
     unknown = service.refresh(first["refresh_token"], "nobody")
@@ -283,6 +352,48 @@ def test_a_session_that_is_alive_and_of_no_use_to_its_client(service: Service) -
     told = explained(service, first["sid"])
     assert kinds(told) == ["started", "refused", "refused"]
     assert "a refresh was refused: invalid_client" in told["timeline"][-1]["text"]
+
+
+def test_another_applications_request_is_no_fault_of_the_session(service: Service) -> None:
+    first = service.start("demo-browser")
+    for other in ("demo-native", "demo-sensitive"):
+        answer = service.refresh(first["refresh_token"], other)
+        assert (answer["error_reason"], answer.log["sid"]) == ("wrong_client", first["sid"])
+    told = explained(service, first["sid"])
+    assert kinds(told) == ["started", "refused", "refused"]
+    assert "no success" not in told["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("first_key", "wait", "second_key", "said", "advised"),
+    [
+        ("k" * 20, DAY + 1, "k" * 20, "with the same Idempotency-Key, too late", "but too late"),
+        ("k" * 20, 60, "l" * 20, "with another Idempotency-Key", "with another Idempotency-Key"),
+        ("k" * 20, 60, None, "without an Idempotency-Key", "without the Idempotency-Key of"),
+        (
+            *(None, 60, "k" * 20),
+            "with an Idempotency-Key, where the request before had none that counts",
+            "from the first try on",
+        ),
+        (None, 60, None, "without an Idempotency-Key", "from the first try on"),
+    ],
+)
+def test_what_was_wrong_with_the_key_of_a_repeated_refresh(
+    service: Service,
+    first_key: str | None,
+    wait: int,
+    second_key: str | None,
+    said: str,
+    advised: str,
+) -> None:
+    first = service.start()
+    service.refresh(first["refresh_token"], key=first_key)
+    service.now += wait
+    again = service.refresh(first["refresh_token"], key=second_key)
+    assert again["error_reason"] == "reused"
+    told = explained(service, first["sid"])
+    assert evidence_text(told["evidence"]).endswith(f", {said}")
+    assert advised in told["advice"][0]["text"]
 
 
 def test_without_being_asked_for_there_is_no_time_line(service: Service) -> None:

@@ -116,6 +116,7 @@ CAUSES: list[tuple[Callable[[Service], Played], dict[str, Any]]] = [
             "same_network": False,
             "same_agent": True,
             "key_sent": False,
+            "key_before": "other",
         },
     ),
     (
@@ -126,6 +127,7 @@ CAUSES: list[tuple[Callable[[Service], Played], dict[str, Any]]] = [
             "same_network": True,
             "same_agent": True,
             "key_sent": True,
+            "key_before": "other",
         },
     ),
     (
@@ -143,7 +145,10 @@ CAUSES: list[tuple[Callable[[Service], Played], dict[str, Any]]] = [
         # an IPv4 and an IPv6 network say nothing about each other
         {"behind": 2, "since_rotation_seconds": 600, "same_agent": False, "key_sent": False},
     ),
-    (unknown, {"behind": 1, "since_rotation_seconds": 47, "key_sent": False}),
+    (
+        unknown,
+        {"behind": 1, "since_rotation_seconds": 47, "key_sent": False, "key_before": "none"},
+    ),
 ]
 EVIDENCE = {"reuse_cause", *CAUSES[0][1]}
 

@@ -12,6 +12,7 @@ import pytest
 from ratchet.events import FIELDS
 from ratchet_cli import template
 from tests.dashboard import spelled_out
+from tests.event_schemas import schema
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -143,6 +144,16 @@ def test_a_saved_query_asks_for_fields_that_log_lines_have(name: str) -> None:
     words = re.findall(r"@?[a-z_]\w*", text)
     named = set(re.findall(r"\bas (\w+)", text))
     assert set(words) - COMMANDS - FUNCTIONS - named <= FIELDS | GIVEN
+
+
+def test_the_query_of_reuses_shows_all_of_the_evidence() -> None:
+    detail = schema("session.reuse_detected")["properties"]["detail"]
+    evidence = detail["properties"].keys() - set(detail["required"])
+    assert evidence <= set(re.findall(r"\w+", QUERIES["reuse"]))
+
+
+def test_the_alarm_of_a_cut_off_promises_no_session_that_a_sweep_has_ended() -> None:
+    assert "the sessions that no sweep has ended yet live again" in str(ALARMS["PolicyCutoffAlarm"])
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -36,7 +36,7 @@ def line(at: int, **fields: Any) -> LogLine:
 @pytest.mark.parametrize(
     ("cause", "said", "advised"),
     [
-        ("lost_response", "the answer to the refresh before was lost", "Idempotency-Key"),
+        ("lost_response", "the answer to the refresh before was lost", "from the first try on"),
         ("concurrent", "two processes or tabs", "under a lock"),
         ("stale_copy", "kept an old copy", "store the new refresh token before"),
         ("theft_like", "this may be theft", "Treat it as theft"),
@@ -134,6 +134,25 @@ def test_in_the_second_of_the_end_its_cause_comes_before_it_and_refusals_after(
     kinds = [entry.what.value for entry in told.entries]
     assert kinds == ["started", "refreshed", "signed_out", "ended", "refused"]
     assert told.entries[2].at == NOW + 100
+
+
+@pytest.mark.parametrize(
+    ("later", "failed"),
+    [
+        ((), True),
+        (({"error": "invalid_grant", "error_reason": "wrong_client", "client_id": "other"},), True),
+        (({"message": "sweep", "outcome": "warned", "deadline": "idle"},), True),
+        (({"message": "sessions", "outcome": "touched", "client_id": "backend"},), False),
+        (({"outcome": "rotated", "client_id": "app"},), False),
+    ],
+)
+def test_of_a_session_that_is_alive_its_own_last_request_counts(
+    make_session: Make, make_application: Make, later: tuple[dict[str, Any], ...], failed: bool
+) -> None:
+    own = {"error": "invalid_scope", "client_id": "app"}
+    lines = [line(at, **fields) for at, fields in enumerate(({}, own, *later))]
+    told = explain(make_session(), make_application(), now=NOW + 10, lines=lines)
+    assert (": a refresh was refused: invalid_scope." in told.sentence) is failed
 
 
 def test_a_run_of_refreshes_is_folded_and_says_from_how_many_networks(

@@ -14,6 +14,7 @@ from ratchet.session import Session
 
 NOW = 1_800_000_000
 SOON, LATER = AT_ONCE_SECONDS, AT_ONCE_SECONDS + 1
+KEY = b"k" * 31 + b"l"
 PHONE = Sender("203.0.113.0/24", "okhttp")
 MakeSession = Callable[..., Session]
 
@@ -82,7 +83,7 @@ def rotated(make_session: MakeSession, token: RefreshToken) -> Callable[..., Ses
 
 
 def seen(token: RefreshToken, session: Session, sender: Sender = PHONE) -> dict[str, Any]:
-    return dict(evidence(token, session, sender, key_sent=True, now=NOW + 47))
+    return dict(evidence(token, session, sender, request_hash=KEY, now=NOW + 47))
 
 
 def test_the_evidence_says_what_the_cause_was_told_by(
@@ -95,7 +96,37 @@ def test_the_evidence_says_what_the_cause_was_told_by(
         "same_network": True,
         "same_agent": True,
         "key_sent": True,
+        "key_before": "none",
     }
+
+
+@pytest.mark.parametrize(
+    ("before", "sent", "told"),
+    [
+        (None, None, {"key_sent": False, "key_before": "none"}),
+        (None, KEY, {"key_sent": True, "key_before": "none"}),
+        (KEY, None, {"key_sent": False, "key_before": "other"}),
+        (KEY, KEY, {"key_sent": True, "key_before": "same"}),
+        (KEY, KEY[::-1], {"key_sent": True, "key_before": "other"}),
+    ],
+)
+def test_of_the_direct_parent_the_keys_of_both_requests_are_known(
+    token: RefreshToken,
+    rotated: Callable[..., Session],
+    before: bytes | None,
+    sent: bytes | None,
+    told: dict[str, Any],
+) -> None:
+    session = rotated(request_hash=before)
+    found = evidence(token, session, PHONE, request_hash=sent, now=NOW + 47)
+    assert {name: value for name, value in found.items() if name.startswith("key_")} == told
+
+
+def test_of_an_older_token_nothing_is_known_of_the_key_before(
+    token: RefreshToken, rotated: Callable[..., Session]
+) -> None:
+    found = seen(token, rotated(parent_hash=b"another" * 4, generation=9, request_hash=KEY))
+    assert {name for name in found if name.startswith("key_")} == {"key_sent"}
 
 
 def test_an_older_token_is_so_many_generations_behind(

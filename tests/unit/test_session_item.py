@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.errors import Fault
+from ratchet.policy import MAX_SECONDS
 from ratchet.reasons import Reason
 from ratchet.reuse import ReuseCause
 from ratchet.session import MAX_AGENT, Session
@@ -267,18 +268,20 @@ def test_what_is_reckoned_is_reached(make_session: MakeSession) -> None:
     assert item_bytes(to_item(replace(session, **FULL))) == largest_bytes(session)
 
 
+@pytest.mark.parametrize("parent", [True, False])
 def test_the_evidence_of_a_reuse_fits_into_what_its_end_sets_free(
-    make_session: MakeSession,
+    make_session: MakeSession, parent: bool
 ) -> None:
     session = make_session(attention_at=NOW)
-    evidence = {
+    evidence: dict[str, Any] = {
         "reuse_cause": max(ReuseCause, key=len).value,
-        "behind": 2**31,
-        "since_rotation_seconds": 2**32 - 1,
+        # no session lives longer
+        "since_rotation_seconds": MAX_SECONDS,
         "same_network": False,
         "same_agent": False,
         "key_sent": False,
     }
+    evidence |= {"key_before": "other", "behind": 1} if parent else {"behind": 2**31}
     ended = {"ended_at": NOW, "reason": Reason.REUSED, "evidence": evidence}
     # as `SessionStore.end` does
     ended |= dict.fromkeys(("sealed", "request_hash", "leeway_until_at", "retry_until_at"))

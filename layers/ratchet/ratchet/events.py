@@ -28,9 +28,9 @@ FIELDS = frozenset(
         *("request_id", "route", "status", "duration_ms"),
         *("error", "error_reason", "detail", "fault", "at"),
         *("client_id", "sub", "sid", "generation", "outcome", "ended", "touched", "event_id"),
-        *("application", "version", "deadline"),
+        *("application", "version", "deadline", "started_by"),
         *("network", "agent", "reuse_cause", "behind", "since_rotation_seconds"),
-        *("same_network", "same_agent", "key_sent"),
+        *("same_network", "same_agent", "key_sent", "key_before"),
     }
 )
 """All that a log line may carry besides Powertools' own level, location, timestamp and service."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ratchet.advice import Advice, advice
+from ratchet.advice import Advice, advice, cut_short
 from ratchet.application import Application
 from ratchet.instants import duration, utc
 from ratchet.reasons import Reason
 from ratchet.refresh_token import RefreshToken
 from ratchet.reuse import AT_ONCE_SECONDS
 from ratchet.session import Session
-from ratchet.timeline import LogLine, Timeline, What, timeline
+from ratchet.timeline import BY_APPLICATION, BY_SUBJECT, LogLine, Timeline, What, timeline
 
 Write = Callable[[int], str]
 """Epoch seconds as a person reads them."""
@@ -80,17 +80,20 @@ def explain(
         told = timeline(session, lines, ended_at=ended_at, reason=cause, missing=missing)
     over = ended_at is not None
     deadline = {Reason.IDLE_EXPIRED: "idle", Reason.ABSOLUTE_EXPIRED: "absolute"}
+    whose = _whose_request(lines or ())
     return Explanation(
-        sentence=_sentence(session, application, cause, ended_at, told, write),
+        sentence=_sentence(session, application, cause, ended_at, told, whose, write),
         cause=cause,
         ended_at=ended_at,
-        deadline=deadline.get(cause, "") if cause else "",
+        deadline=deadline.get(cause, "") if cause and not cut_short(session) else "",
         by=session.ended_by,
         device=session.device,
         network=session.network,
         agent=session.agent,
         evidence=session.evidence if over else {},
-        advice=advice(session, application, cause, away_seconds=_away(session, told)),
+        advice=advice(
+            session, application, cause, away_seconds=_away(session, told), asked_by=whose
+        ),
         timeline=told,
     )
 
@@ -150,16 +153,24 @@ _CAUSES = {
 }
 
 
+_EVERYWHERE = {
+    BY_SUBJECT: "the user asked for it, in {by}",
+    BY_APPLICATION: "the application {by} asked for it",
+    "": "it was asked for through {by}",
+}
+
+
 def _sentence(
     session: Session,
     application: Application | None,
     cause: Reason | None,
     ended_at: int | None,
     told: Timeline | None,
+    whose: str,
     write: Write,
 ) -> str:
     if cause is None:
-        return _alive(session, write) + _last_failure(told, write)
+        return _alive(session, write) + _last_failure(session, told, write)
     if ended_at is None:
         since = application.disabled_at if application else None
         return (
@@ -168,8 +179,7 @@ def _sentence(
             " enabled again."
         )
     at = write(ended_at)
-    expired = cause in (Reason.IDLE_EXPIRED, Reason.ABSOLUTE_EXPIRED)
-    if expired and ended_at < session.idle_deadline_at:
+    if cause in (Reason.IDLE_EXPIRED, Reason.ABSOLUTE_EXPIRED) and cut_short(session):
         return (
             f"A shorter policy, applied to the live sessions at once, ended the session at {at};"
             f" its own idle deadline was {write(session.idle_deadline_at)}."
@@ -199,12 +209,13 @@ def _sentence(
     sentences = {
         Reason.REVOKED_BY_USER: f"The user signed out at {at}, in {by}.",
         Reason.REVOKED_BY_OPERATOR: f"An operator ended the session at {at}, through {by}.",
-        Reason.REVOKED_EVERYWHERE: f"All sessions of {session.sub} were ended at {at}, asked for"
-        f" through {by} (DELETE /sessions).",
+        Reason.REVOKED_EVERYWHERE: f"All sessions of {session.sub} were ended at {at}:"
+        f" {_EVERYWHERE[whose].format(by=by)} (DELETE /sessions).",
         Reason.APPLICATION_DISABLED: f"The application {session.client_id} was deleted at {at}, and"
         " its sessions were ended with it.",
         Reason.POLICY_CUTOFF: f"All sessions of {session.client_id} that started before"
-        f" {write(_cutoff(application, ended_at))} were ended; this one started at {started}.",
+        f" {write(_cutoff(application, ended_at))} were ended; this one started at {started}."
+        + _answered_after(session, ended_at, write),
         Reason.PASSWORD_CHANGED: f"The password of {session.sub} was changed at {at}, which ended"
         " all sessions of the user.",
         Reason.USER_DISABLED: f"The user {session.sub} was disabled at {at}, which ended all"
@@ -229,16 +240,41 @@ def _alive(session: Session, write: Write) -> str:
     return f"The session has not ended. {until}; {last}."
 
 
-def _last_failure(told: Timeline | None, write: Write) -> str:
-    """A session may be alive and its user signed out all the same."""
-    last = told.entries[-1] if told and told.entries else None
-    if last is None or last.what not in (What.REFUSED, What.FAILED):
-        return ""
-    return f" But its last request had no success, {write(last.until_at or last.at)}: {last.text}."
+def _last_failure(session: Session, told: Timeline | None, write: Write) -> str:
+    """A session may be alive and its user signed out all the same.
+
+    Requests of other applications are none of its own: to them its tokens are of no use.
+    """
+    for last in reversed(told.entries if told else ()):
+        if last.what not in (What.REFUSED, What.FAILED, What.WARNED):
+            return ""
+        if last.what is not What.WARNED and last.client_id in ("", session.client_id):
+            at = write(last.until_at or last.at)
+            return f" But its last request had no success, {at}: {last.text}."
+    return ""
 
 
 def _cutoff(application: Application | None, ended_at: int) -> int:
     return (application.sessions_valid_after if application else 0) or ended_at
+
+
+def _answered_after(session: Session, ended_at: int, write: Write) -> str:
+    """Of a cut-off that no sweep has stored yet."""
+    if session.last_active_at <= ended_at:
+        return ""
+    return (
+        f" It was still answered at {write(session.last_active_at)}: a cut-off may be set to a past"
+        " instant, and functions learn of it within 60 seconds."
+    )
+
+
+def _whose_request(lines: Sequence[LogLine]) -> str:
+    """Whose token a sign-out everywhere came with, "" if the log does not say."""
+    for line in lines:
+        if line.text("route") == "DELETE /sessions" and line.text("outcome") == "ended":
+            detail = line.text("detail")
+            return detail if detail in _EVERYWHERE else ""
+    return ""
 
 
 def _from(told: Timeline | None) -> str:
@@ -268,10 +304,19 @@ def evidence_text(evidence: Mapping[str, Any]) -> str:
     for name, what in (("same_network", "network"), ("same_agent", "client program")):
         if (same := evidence.get(name)) is not None:
             facts.append(f"the same {what}" if same else f"another {what}")
-    facts.append(
-        "with another Idempotency-Key" if evidence.get("key_sent") else "without an Idempotency-Key"
-    )
-    return ", ".join(facts)
+    return ", ".join([*facts, _key(evidence)])
+
+
+def _key(evidence: Mapping[str, Any]) -> str:
+    if not evidence.get("key_sent"):
+        return "without an Idempotency-Key"
+    told = {
+        "same": "with the same Idempotency-Key, too late",
+        "other": "with another Idempotency-Key",
+        "none": "with an Idempotency-Key, where the request before had none that counts",
+    }
+    unknown = "with an Idempotency-Key that does not allow it"
+    return told.get(str(evidence.get("key_before")), unknown)
 
 
 def _away(session: Session, told: Timeline | None) -> int | None:

@@ -161,10 +161,12 @@ def start_session(
     now: int,
     sender: Sender,
     proof: Proof | None = None,
+    started_by: str = "",
 ) -> Response:
     """A new session of this application, and its first tokens.
 
-    sender: of the request of whoever gets them. proof: good for this session only.
+    sender: of the request of whoever gets them. proof: good for this session only. started_by:
+    client id of the backend that asks, for the log.
     Raises InvalidRequest, InvalidScope, InvalidTarget, InvalidDPoPProof, UnauthorizedClient,
     RefusedAssertion (the proof was used before), Fault.
     """
@@ -254,7 +256,13 @@ def start_session(
     if stored.unannounced:
         publish_start(stored, policy, store=store, bus=bus, now=now)
     return token_response(
-        signed, claims, now=now, session=session, refresh_token=str(token), outcome="started"
+        signed,
+        claims,
+        now=now,
+        session=session,
+        refresh_token=str(token),
+        outcome="started",
+        started_by=started_by or None,
     )
 
 

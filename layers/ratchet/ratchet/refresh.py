@@ -182,8 +182,7 @@ def refresh(
                 # makes one with this nonce, whatever the clocks; only then is it reuse.
                 nonce = dpop.nonce(peppers, now, token_hash=token.hash())
                 raise UseDPoPNonce(nonce, "a replaced token", sub=session.sub, **about)
-            key_sent = idempotency_key is not None
-            evidence = reuse.evidence(token, session, sender, key_sent=key_sent, now=now)
+            evidence = reuse.evidence(token, session, sender, request_hash=request_hash, now=now)
             raise _reuse(token, session, application, evidence, store=store, bus=bus, now=now)
         # After all else: a wrong scope or target must neither cost anyone a session nor hide a
         # reuse.

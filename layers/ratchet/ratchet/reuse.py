@@ -60,13 +60,22 @@ def cause_of(
 
 
 def evidence(
-    token: RefreshToken, session: Session, sender: Sender, *, key_sent: bool, now: int
+    token: RefreshToken,
+    session: Session,
+    sender: Sender,
+    *,
+    request_hash: bytes | None,
+    now: int,
 ) -> Mapping[str, Any]:
     """The cause and what speaks for it, of a token that `session` has replaced.
 
     behind: generations. since_rotation_seconds: since the last rotation. same_network, same_agent:
-    as the last rotation's, left out if not known. key_sent: an Idempotency-Key came, but not one
-    that allows it.
+    as the last rotation's, left out if not known. key_sent: an Idempotency-Key came, and did not
+    allow it. key_before: what the rotation itself came with, of the direct parent only: "same",
+    that one (now it is too late), "other", or "none" that counts. One word and not two facts: with
+    its evidence a session is no larger than before.
+
+    request_hash: of the request's Idempotency-Key, None without one.
     """
     then = Sender(session.network, session.agent)
     # Without an address nothing at all was noted; a client may well have no User-Agent.
@@ -76,8 +85,9 @@ def evidence(
     same_network = sender.network == then.network if comparable else None
     same_agent = sender.agent == then.agent if known else None
     since_rotation_seconds = max(0, now - (session.rotated_at or now))
+    parent = session.parent_hash == token.hash()
     cause = cause_of(
-        parent=session.parent_hash == token.hash(),
+        parent=parent,
         since_rotation_seconds=since_rotation_seconds,
         same_network=same_network,
         same_agent=same_agent,
@@ -88,6 +98,14 @@ def evidence(
         "since_rotation_seconds": since_rotation_seconds,
         "same_network": same_network,
         "same_agent": same_agent,
-        "key_sent": key_sent,
+        "key_sent": request_hash is not None,
+        # That of an older token's rotation is gone.
+        "key_before": _key_before(session, request_hash) if parent else None,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _key_before(session: Session, request_hash: bytes | None) -> str:
+    if session.request_hash is None:
+        return "none"
+    return "same" if session.request_hash == request_hash else "other"

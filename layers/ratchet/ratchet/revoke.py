@@ -72,7 +72,7 @@ def revoke(
         else:
             # Whoever signs out with a token that has been replaced and used holds a copy of it. The
             # session ends all the same, and for what it was (RFC 9700 section 4.14.2).
-            evidence = reuse.evidence(presented, session, sender, key_sent=False, now=now)
+            evidence = reuse.evidence(presented, session, sender, request_hash=None, now=now)
             outcome = end(Reason.REUSED, "", None, evidence)
             if outcome.done and outcome.session and outcome.session.reason is Reason.REUSED:
                 about |= evidence

@@ -23,13 +23,14 @@ from ratchet.policy import DAY, HOUR, Policy
 from ratchet.reasons import Reason
 from ratchet.response import Response
 from ratchet.seen_proofs import SeenProofs
+from ratchet.sender import Sender
 from ratchet.session import MAX_SUB, Session
 from ratchet.session_end import end_session
 from ratchet.session_item import LAST_SECOND
 from ratchet.sign_out import sign_out
 from ratchet.signing import Signer
 from ratchet.store import SessionStore
-from ratchet.timeline import LINE_SECONDS, LogLine
+from ratchet.timeline import BY_APPLICATION, BY_SUBJECT, LINE_SECONDS, LogLine
 
 if TYPE_CHECKING:
     from ratchet.session_log import SessionLog
@@ -192,12 +193,17 @@ def end_all(
     caller: Caller,
     *,
     sub: str | None,
+    sender: Sender,
+    request_id: str,
     applications: Applications,
     store: SessionStore,
     bus: Bus,
     now: int,
 ) -> Response:
-    """Signs a subject out everywhere: `{"ended": number}`."""
+    """Signs a subject out everywhere: `{"ended": number}`.
+
+    sender, request_id: of the request, for the line of each session.
+    """
     subject = caller.subject(sub, REVOKE)
     done = sign_out(
         subject,
@@ -218,6 +224,10 @@ def end_all(
             route="DELETE /sessions",
             outcome="ended",
             ended=1,
+            detail=BY_APPLICATION if caller.sub is None else BY_SUBJECT,
+            request_id=request_id,
+            network=sender.network or None,
+            agent=sender.agent or None,
             **_log(caller, subject, session.sid),
         )
     if done.left:

@@ -13,6 +13,9 @@ LINE_SECONDS = 60
 SHOWN_LAST = 5
 """Of a run of refreshes and uses the last ones are shown, those before them as one entry."""
 MAX_ENTRIES = 200
+BY_SUBJECT = "by the subject"
+BY_APPLICATION = "by an application"
+"""Whose access token a sign-out everywhere came with: `detail` of its line."""
 
 
 class What(StrEnum):
@@ -48,7 +51,8 @@ class LogLine:
 class Entry:
     """at, until_at: epoch seconds; until_at is that of the last of `count`, None for a single one.
 
-    client_id, network, agent: of the request, "" where that is not known.
+    client_id, network, agent: of the request, "" where that is not known. A backend that starts a
+    session is in the text: its address is not the device's.
     """
 
     at: int
@@ -130,13 +134,14 @@ def _entry(line: LogLine) -> Entry | None:
     if not (told := _told(line)):
         return None
     what, text = told
+    backend = what is What.STARTED and line.text("route") == "POST /sessions"
     return Entry(
         at=line.at,
         what=what,
         text=text,
         client_id=line.text("client_id"),
-        network=line.text("network"),
-        agent=line.text("agent"),
+        network="" if backend else line.text("network"),
+        agent="" if backend else line.text("agent"),
         request_id=line.text("request_id"),
     )
 
@@ -170,10 +175,14 @@ def _told(line: LogLine) -> tuple[What, str] | None:
         if outcome == "ended":
             return What.SWEPT, "the sweep stored the end and published it"
         return None
+    if outcome == "started" and route == "POST /sessions":
+        by = line.text("started_by") or "a backend"
+        return What.STARTED, f"the session was started by {by} ({route})"
     if outcome in _OUTCOMES:
         return _OUTCOMES[outcome]
     if route.startswith("DELETE /sessions") and line.fields.get("ended"):
-        return What.SIGNED_OUT, f"signed out ({route})"
+        by = line.text("detail")
+        return What.SIGNED_OUT, f"signed out{f' everywhere {by}' if by else ''} ({route})"
     if line.text("status").startswith("5"):
         fault = line.text("fault") or "a fault"
         return What.FAILED, f"a request failed and could be repeated: {fault}"
@@ -218,7 +227,10 @@ def _completed(
             agent=session.agent,
         )
     if ended_at is not None and reason is not None:
-        yield Entry(at=ended_at, what=What.ENDED, text=f"the session ended: {reason.value}")
+        text = f"the session ended: {reason.value}"
+        if reason is Reason.POLICY_CUTOFF and session.last_active_at > ended_at:
+            text += "; what follows was answered before the functions knew"
+        yield Entry(at=ended_at, what=What.ENDED, text=text)
 
 
 def _lost(session: Session, entries: Sequence[Entry]) -> str:
@@ -255,7 +267,8 @@ _USUAL = {
 def _alike(one: Entry, other: Entry) -> bool:
     if one.what in _USUAL and other.what in _USUAL:
         return True
-    return one.what is other.what and one.text == other.text
+    same = one.what is other.what and one.text == other.text
+    return same and one.client_id == other.client_id
 
 
 def _run(run: Sequence[Entry]) -> Iterator[Entry]:
