@@ -1,6 +1,8 @@
 """Promise 7: whatever fails, the client gets 503 with Retry-After, and its retry succeeds."""
 
-import contextlib
+import itertools
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -30,6 +32,7 @@ class Break:
     def __init__(self, service: Service) -> None:
         self._client = cast(Any, service.parts.store._client)
         self._call: Callable[..., Any] = self._client._make_api_call
+        self._send: Callable[..., Any] = self._client._endpoint.http_session.send
 
     def next_call(self, fail: Callable[[], Exception], *, after: bool = False) -> None:
         def call(operation: str, arguments: dict[str, Any]) -> Any:
@@ -41,17 +44,20 @@ class Break:
         self._client._make_api_call = call
 
     def every_call_happens_twice(self) -> None:
-        """As when the SDK repeats a request whose answer was lost."""
+        """The answer to each is lost, and the SDK repeats it."""
+        answered = itertools.cycle([False, True])
 
-        def call(operation: str, arguments: dict[str, Any]) -> Any:
-            with contextlib.suppress(ClientError):
-                self._call(operation, arguments)
-            return self._call(operation, arguments)
+        def send(request: Any) -> Any:
+            answer = self._send(request)
+            if not next(answered):
+                raise ReadTimeoutError(endpoint_url="http://x")
+            return answer
 
-        self._client._make_api_call = call
+        self._client._endpoint.http_session.send = send
 
     def mend(self) -> None:
         self._client._make_api_call = self._call
+        self._client._endpoint.http_session.send = self._send
 
 
 @pytest.fixture
@@ -184,4 +190,92 @@ def test_an_end_that_the_sdk_repeats_is_published_and_counted_all_the_same(
     answer = service.refresh(first["refresh_token"])
     assert (answer.status, answer["error_reason"]) == (400, "reused")
     assert "session.reuse_detected" in [event["type"] for event in service.told]
-    assert '"SessionsEnded"' in capsys.readouterr().out
+    assert counted(capsys) == {"reused": 1, "reused stale_copy": 1}
+
+
+def counted(capsys: pytest.CaptureFixture[str]) -> Counter[str]:
+    """How many ends the metric says there were, by reason, and by reason and cause of a reuse."""
+    ends: Counter[str] = Counter()
+    for text in capsys.readouterr().out.splitlines():
+        line = json.loads(text) if text.startswith("{") else {}
+        for number in line.get("SessionsEnded", ()):
+            ends[" ".join(filter(None, (line["reason"], line.get("reuse_cause"))))] += number
+    return ends
+
+
+def end_by_reuse(service: Service) -> None:
+    first = service.start()
+    service.refresh(service.refresh(first["refresh_token"])["refresh_token"])
+    assert service.refresh(first["refresh_token"])["error_reason"] == "reused"
+
+
+def end_everywhere(service: Service) -> None:
+    for _ in range(2):
+        service.start()
+    answer = service.call("DELETE", "/sessions?sub=ada", bearer=service.operator())
+    assert answer.log["ended"] == 2
+
+
+def end_in_the_sweep(service: Service) -> None:
+    service.start("demo-sensitive")
+    service.now += 86400
+    assert service.sweep()["ended"] == 1
+
+
+ENDS: dict[Callable[[Service], None], dict[str, int]] = {
+    end_by_reuse: {"reused": 1, "reused stale_copy": 1},
+    end_everywhere: {"revoked_everywhere": 2},
+    end_in_the_sweep: {"idle_expired": 1},
+}
+
+
+@pytest.mark.parametrize("fails", ["nothing", "publish", "settle"])
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_is_counted_once_when_it_is_stored_whether_or_not_it_can_be_told(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    end: Callable[[Service], None],
+    fails: str,
+) -> None:
+    """An alarm for a theft must not wait for EventBridge."""
+
+    def away(_: object) -> None:
+        raise Fault("away")
+
+    publish = service.parts.bus.publish
+    if fails == "publish":
+        object.__setattr__(service.parts.bus, "publish", away)
+    with monkeypatch.context() as patch:
+        if fails == "settle":
+            patch.setattr(service.parts.store, "settle", away)
+        end(service)
+    assert counted(capsys) == ENDS[end]
+    object.__setattr__(service.parts.bus, "publish", publish)
+    sessions = ENDS[end].get("revoked_everywhere", 1)
+    assert service.sweep().get("published", 0) == (0 if fails == "nothing" else sessions)
+    assert counted(capsys) == {}
+
+
+def test_two_who_end_a_session_in_the_same_second_count_one_end(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one has stored the end and not settled it when the other comes."""
+    first = service.start()
+    service.refresh(service.refresh(first["refresh_token"])["refresh_token"])
+    end = service.parts.store.end
+
+    def overtaken(*args: Any, **options: Any) -> Any:
+        patch.undo()
+        with monkeypatch.context() as unfinished:
+            unfinished.setattr(service.parts.store, "settle", lambda _: None)
+            assert service.refresh(first["refresh_token"])["error_reason"] == "reused"
+        return end(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.parts.store, "end", overtaken)
+        answer = service.refresh(first["refresh_token"])
+    assert (answer.status, answer["error_reason"]) == (400, "reused")
+    types = [event["type"] for event in service.told]
+    assert types.count("session.reuse_detected") == 1
+    assert counted(capsys)["reused"] == 1

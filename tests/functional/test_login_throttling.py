@@ -7,8 +7,8 @@ import pytest
 
 from ratchet import attempts, throttle
 from ratchet.errors import Fault
-from ratchet.throttle import ACCOUNT, KNOWN_SECONDS, Limit
-from tests.functional.conftest import BACKEND, START, Answer, Service
+from ratchet.throttle import ACCOUNT, DAY, KNOWN_SECONDS, Limit
+from tests.functional.conftest import BACKEND, ROOT, START, Answer, Service
 
 ELSEWHERE = "198.51.100.9"
 ADDRESS = Limit(attempts=12, seconds=10)
@@ -208,7 +208,9 @@ def test_many_at_the_same_time_do_not_slip_through(service: Service) -> None:
     assert waits.count(0) == ACCOUNT.attempts
 
 
-def test_what_is_stored_names_nobody_and_deletes_itself(service: Service) -> None:
+def test_what_is_stored_names_no_account_but_addresses_and_deletes_itself(
+    service: Service,
+) -> None:
     guess(service, 3)
     service.login(source_ip="203.0.113.1")
     items = {item["id"]["S"]: item for item in service.scan(service.attempts_table)}
@@ -228,6 +230,11 @@ def test_what_is_stored_names_nobody_and_deletes_itself(service: Service) -> Non
     )
     assert int(items[account]["expires_at"]["N"]) <= START + 5 * ACCOUNT.seconds
     assert int(items[pair]["expires_at"]["N"]) == START + KNOWN_SECONDS
+    # Which is said where people look who have to know what is stored of persons.
+    page = (ROOT / "docs" / "login.md").read_text(encoding="utf-8")
+    rows = page.partition("\n### What is stored\n")[2].partition("\n## ")[0]
+    assert "| `address:` and the source address | the address: IPv4 in full" in rows
+    assert f"the hash, and the source address | the same | {KNOWN_SECONDS // DAY} days" in rows
 
 
 def test_an_attempt_that_cannot_be_counted_is_not_made(

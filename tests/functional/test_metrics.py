@@ -178,6 +178,54 @@ def test_a_result_is_one_of_a_fixed_list_so_that_nobody_can_make_series(
     assert {"rotated", "malformed", "invalid_client", "unavailable"} <= results <= fixed
 
 
+def found_by(query: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines that pass the filter of a saved query, the first thing that it does."""
+    first, _, _ = query.partition("\n|")
+    terms = first.removeprefix("filter ").split(" and ")
+
+    def passes(line: dict[str, Any], term: str) -> bool:
+        if asked := re.fullmatch(r"ispresent\((\w+)\)", term):
+            return asked[1] in line
+        compared = re.fullmatch(r'(\w+) (=|>=|<) "?([^"]*)"?', term)
+        assert compared, term
+        name, sign, value = compared.groups()
+        if name not in line:
+            return False
+        # Logs Insights compares a text that is a number as a number.
+        if sign == "=":
+            return str(line[name]) == value
+        return (float(line[name]) >= float(value)) is (sign == ">=")
+
+    return [line for line in lines if all(passes(line, term) for term in terms)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, of in TEMPLATE["Resources"].items() if of["Type"].endswith("QueryDefinition")],
+)
+def test_a_saved_query_finds_lines_and_takes_no_metric_for_one(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The metrics stand in the same log group, with their dimensions as fields."""
+    play(service, monkeypatch)
+    service.login(password="wrong")
+    written = service.log.getvalue() + capsys.readouterr().out
+    lines = [json.loads(text) for text in written.splitlines() if text.startswith("{")]
+    sid = next(line["sid"] for line in lines if line.get("reuse_cause") and "sid" in line)
+    query = TEMPLATE["Resources"][name]["Properties"]["QueryString"]
+    found = found_by(query.replace("SID", sid).replace("SUB", "ada"), lines)
+    assert [line for line in found if "_aws" in line] == []
+    said = {"duration_ms", "status", "message"}
+    requests = [line for line in lines if said <= line.keys()]
+    expected = {
+        "RefusalsQuery": [line for line in requests if 400 <= line["status"] < 500],
+        "ReuseQuery": [line for line in requests if line.get("error_reason") == "reused"],
+        "SlowQuery": requests,
+    }
+    assert found
+    assert found == expected.get(name, found)
+
+
 def test_a_request_is_counted_by_function_by_result_and_by_status(
     written: dict[Series, float],
 ) -> None:

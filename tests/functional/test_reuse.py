@@ -12,7 +12,7 @@ import pytest
 from ratchet.errors import Fault
 from ratchet.reasons import Reason
 from ratchet.reuse import ReuseCause
-from tests.functional.conftest import Answer, Service
+from tests.functional.conftest import ROOT, Answer, Service
 
 KEY = "a-random-idempotency-key"
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0"
@@ -230,7 +230,7 @@ def test_any_other_end_has_no_evidence(
     assert (ended["reason"], ended.get("reuse_cause")) == ("revoked_by_user", None)
 
 
-def test_what_eventbridge_missed_the_sweep_tells_with_its_cause(
+def test_what_eventbridge_missed_is_counted_at_once_and_told_by_the_sweep_with_its_cause(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish = service.parts.bus.publish
@@ -240,13 +240,57 @@ def test_what_eventbridge_missed_the_sweep_tells_with_its_cause(
 
     object.__setattr__(service.parts.bus, "publish", away)
     theft_like(service)
-    assert not metrics(capsys.readouterr().out, "SessionsEnded")
+    ended = metrics(capsys.readouterr().out, "SessionsEnded")
+    assert [line.get("reuse_cause") for line in ended] == [None, "theft_like"]
     object.__setattr__(service.parts.bus, "publish", publish)
     assert service.sweep()["published"] == 1
     event = next(e for e in service.published if e["type"] == "session.reuse_detected")
     assert event["reuse_cause"] == "theft_like"
-    ended = metrics(capsys.readouterr().out, "SessionsEnded")
-    assert [line.get("reuse_cause") for line in ended] == [None, "theft_like"]
+    assert not metrics(capsys.readouterr().out, "SessionsEnded")
+
+
+PAGE = " ".join((ROOT / "docs" / "reasons.md").read_text(encoding="utf-8").split())
+
+
+def test_the_desktop_site_of_a_phone_is_another_agent_and_the_page_says_so(
+    service: Service,
+) -> None:
+    phone = Device(service, CHROME.replace("X11; Linux x86_64", "Linux; Android 14"))
+    first = service.start()
+    before = phone.refresh(first["refresh_token"])
+    phone.user_agent = CHROME
+    service.now += 47
+    again = phone.refresh(first["refresh_token"])
+    assert again.log["reuse_cause"] == "theft_like"
+    assert again.log["same_network"] is True
+    assert f"`{again.log['agent']}` after `{before.log['agent']}`" in PAGE
+
+
+def test_behind_cloudfront_the_evidence_is_of_the_edge_and_the_page_says_so(
+    service: Service,
+) -> None:
+    """What API Gateway sees then: the edge's address, and CloudFront's own User-Agent."""
+    edges = "130.176.1.1", "130.176.2.1"
+    server = Device(service, "Amazon CloudFront", edges[0])
+    first = service.start()
+    server.refresh(server.refresh(first["refresh_token"])["refresh_token"])
+    server.source_ip = edges[1]
+    restored = server.refresh(first["refresh_token"])
+
+    owner, thief = (Device(service, "Amazon CloudFront", edges[0]) for _ in range(2))
+    other = service.start()
+    owner.refresh(other["refresh_token"])
+    service.now += 47
+    stolen = thief.refresh(other["refresh_token"])
+
+    section = PAGE.partition("Behind CloudFront or another proxy")[2].partition(" ### ")[0]
+    assert restored.log["reuse_cause"] == "theft_like"
+    assert "a restored backup (`stale_copy`) may be called `theft_like`" in section
+    assert (stolen.log["reuse_cause"], stolen.log["same_agent"]) == ("lost_response", True)
+    assert "a thief with the direct parent looks like `lost_response`" in section
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    # where it tells people to put something in front, and where it tells them to believe a cause
+    assert operations.count("reasons.md#behind-cloudfront-or-another-proxy") == 2
 
 
 def test_a_session_knows_where_it_was_last_refreshed_from(service: Service) -> None:

@@ -27,6 +27,7 @@ AWS = {
     ("AWS/Lambda", "Errors"): {"FunctionName"},
     ("AWS/Lambda", "Throttles"): {"FunctionName"},
     ("AWS/Lambda", "Duration"): {"FunctionName"},
+    ("AWS/ApiGateway", "4xx"): {"ApiId"},
     ("AWS/ApiGateway", "5xx"): {"ApiId"},
     ("AWS/ApiGateway", "Count"): {"ApiId"},
     ("AWS/ApiGateway", "Latency"): {"ApiId"},
@@ -117,6 +118,63 @@ def test_no_function_fails_unwatched(metric: str) -> None:
         "Errors": {"AuthorizerFunction"},
     }[metric]
     assert sorted(watched) == sorted(functions - quiet)
+
+
+def tables(resource: Any) -> set[str]:
+    """The tables that a statement's Resource names, an index as its table."""
+    return set(re.findall(r"\b(\w+Table)\b", json.dumps(resource)))
+
+
+def test_no_table_that_a_client_waits_for_is_throttled_unwatched() -> None:
+    functions = of_type("AWS::Serverless::Function")
+    # The sweep tells of its faults itself; the other two work for an operator, who is told.
+    for quiet in ("SweepFunction", "RotateKeysFunction", "ApplicationsFunction"):
+        del functions[quiet]
+    used: set[tuple[str, str]] = set()
+    for function in functions.values():
+        for statement in function["Policies"][0]["Statement"]:
+            actions = statement.get("Action", ())
+            for action in [actions] if isinstance(actions, str) else actions:
+                service, _, operation = action.partition(":")
+                if service == "dynamodb":
+                    used |= {(table, operation) for table in tables(statement["Resource"])}
+    watched = {
+        (dimensions["TableName"]["Ref"], dimensions["Operation"])
+        for alarm in ALARMS.values()
+        for metric in metrics(alarm)
+        if metric["Namespace"] == "AWS/DynamoDB"
+        for dimensions in [{each["Name"]: each["Value"] for each in metric["Dimensions"]}]
+    }
+    assert watched == used
+    assert {table for table, _ in watched} == {*of_type("AWS::DynamoDB::Table")} - {"SweepTable"}
+
+
+def test_an_alarm_rings_before_api_gateway_refuses_requests_by_itself() -> None:
+    (api,) = of_type("AWS::Serverless::HttpApi").values()
+    limit = api["DefaultRouteSettings"]["ThrottlingRateLimit"]
+    alarm = ALARMS["ApiLimitAlarm"]
+    assert alarm["Threshold"] == 0.8 * limit * alarm["Period"]
+    assert f"More than {limit * 4 // 5} requests a second" in alarm["AlarmDescription"]
+    assert f"At {limit} (" in alarm["AlarmDescription"]
+
+
+def test_only_what_happens_every_day_is_watched_by_a_band() -> None:
+    """A metric that was never written has no band: the first mass of it would ring nothing."""
+    bands = {name for name, alarm in ALARMS.items() if "ANOMALY_DETECTION_BAND" in str(alarm)}
+    everyday = {"UnauthorizedAlarm", "MalformedAlarm", "IdleExpiredAlarm", "WrongCredentialsAlarm"}
+    assert bands == everyday
+    for name in set(ALARMS) - bands:
+        assert ALARMS[name]["Threshold"] >= 0
+    section = PAGE.partition("\n## Alarms with a band\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+Alarm)`", section)) == everyday
+
+
+def test_the_page_says_how_many_metrics_the_alarms_are_charged_for() -> None:
+    charged = sum(
+        len(metrics(alarm)) * (3 if "ANOMALY_DETECTION_BAND" in str(alarm) else 1)
+        for alarm in ALARMS.values()
+    )
+    assert f"those with a band for three: {charged} now" in " ".join(PAGE.split())
 
 
 def widgets() -> list[dict[str, Any]]:

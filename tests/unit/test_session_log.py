@@ -94,10 +94,18 @@ def test_a_query_that_fails_is_a_fault(stub: Any, status: str) -> None:
         read(stub)
 
 
-def test_a_query_that_takes_too_long_is_a_fault(stub: Any) -> None:
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_query_that_takes_too_long_is_stopped_and_a_fault(stub: Any, refused: bool) -> None:
     stub.add_response("get_query_results", {"status": "Running", "results": []}, {"queryId": "q"})
+    if refused:
+        stub.add_client_error(
+            "stop_query", "AccessDeniedException", expected_params={"queryId": "q"}
+        )
+    else:
+        stub.add_response("stop_query", {"success": True}, {"queryId": "q"})
     with pytest.raises(Fault, match="no answer within 0 seconds"):
         read(stub, limit_seconds=0)
+    stub.assert_no_pending_responses()
 
 
 def test_what_aws_refuses_is_a_fault_with_its_code(stub: Any) -> None:

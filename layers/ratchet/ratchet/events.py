@@ -94,8 +94,9 @@ def request_finished(
 
 
 def count_ends(sessions: Iterable[Session]) -> None:
-    """The metric of ends that were published: by reason, and a reuse once more by its cause.
+    """The metric of ends that were stored: by reason, and a reuse once more by its cause.
 
+    For whoever stored them, at once: published they may be much later, and more than once.
     CloudWatch adds up no dimensions, and an alarm watches all reuses together.
     """
     counted: Counter[tuple[str, ...]] = Counter()

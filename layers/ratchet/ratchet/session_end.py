@@ -1,10 +1,12 @@
 """How a session ends, whoever ends it: one conditional write, then the events.
 
     end:      UpdateItem SET ended_at, reason, attention_at = now    it is dead from here on
+    count:    the metric, for the alarms                             by whoever stored the end
     publish:  PutEvents                                              killed or failed here? it is
     settle:   UpdateItem REMOVE attention_at                         still due: the sweep publishes
 
-So an event is delivered at least once, and an EventBridge outage fails no request.
+So an event is delivered at least once, and an EventBridge outage fails no request and hides no
+end from the alarms.
 """
 
 from collections.abc import Mapping
@@ -38,8 +40,9 @@ def end_session(
 
     One that has expired, but is not stored as ended yet, is ended as expired: another instance,
     whose clock is behind, must not refresh what its owner was told is over.
-    bus None: the caller publishes later. sessions_valid_after: of the application. The other
-    parameters are those of `SessionStore.end`. Raises Fault when the write is not certain.
+    bus None: the caller counts it and publishes later. sessions_valid_after: of the application.
+    The other parameters are those of `SessionStore.end`. Raises Fault when the write is not
+    certain.
     """
     ended_at = now if ended_at is None else ended_at
     outcome = store.end(
@@ -72,10 +75,11 @@ def end_session(
         )
     # Our own write, which the SDK repeated after its answer was lost, looks like somebody else's.
     ours = (ended_at, reason, by, now)
-    own = ours == (session.ended_at, session.reason, session.ended_by, session.attention_at)
-    if not outcome.done and not own:
+    stored = (session.ended_at, session.reason, session.ended_by, session.attention_at)
+    if not outcome.done and not (outcome.repeated and ours == stored):
         return outcome
     if bus is not None:
+        events.count_ends([session])
         publish_end(session, store=store, bus=bus)
     return Outcome(True, session)
 
@@ -85,7 +89,6 @@ def publish_end(session: Session, *, store: SessionStore, bus: Bus) -> bool:
     ending = events.ending(session)
     try:
         bus.publish(ending)
-        events.count_ends([session])
         store.settle(session)
     except Fault as fault:
         events.log(

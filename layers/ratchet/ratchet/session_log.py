@@ -4,6 +4,7 @@ Nobody keeps a second history: what a session's item does not say is in the line
 writes anyway. They are read when an operator asks, never for a client's request.
 """
 
+import contextlib
 import json
 import re
 import time
@@ -82,6 +83,10 @@ class InsightsLog:
             if status not in ("Scheduled", "Running", "Unknown"):
                 raise Fault(f"logs: the query is {status}")
             if time.monotonic() + _POLL_SECONDS > deadline:
+                # Else it goes on for up to an hour, is paid for, and is one of those that may run
+                # at the same time.
+                with contextlib.suppress(ClientError, BotoCoreError):
+                    client.stop_query(queryId=started["queryId"])
                 raise Fault(f"logs: no answer within {self.limit_seconds:g} seconds")
             time.sleep(_POLL_SECONDS)
 

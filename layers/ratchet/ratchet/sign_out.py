@@ -85,6 +85,7 @@ def sign_out(
             left.append(f"session {session.sid}: {fault}")
             return
         if outcome.done and outcome.session is not None:
+            events.count_ends([outcome.session])
             ended.append(outcome.session)
 
     own: list[Session] = []

@@ -49,10 +49,14 @@ UNMOVED = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """done: the write took place. session: as it is now, whoever made it so, or None: gone."""
+    """done: the write took place. session: as it is now, whoever made it so, or None: gone.
+
+    repeated: it was refused only after the SDK had sent it before, so it may have taken place then.
+    """
 
     done: bool
     session: Session | None
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -493,7 +497,7 @@ class SessionStore:
                 **arguments,
             )
         except _ConditionFailedError as failed:
-            return Outcome(False, failed.session)
+            return Outcome(False, failed.session, failed.repeated)
         return Outcome(True, from_item(answer["Attributes"]) if "Attributes" in answer else None)
 
     def _call(self, operation: Callable[..., Any], **arguments: Any) -> Any:
@@ -503,7 +507,10 @@ class SessionStore:
             code = error.response["Error"]["Code"]
             if code == "ConditionalCheckFailedException":
                 item: Any = error.response.get("Item")
-                raise _ConditionFailedError(from_item(item) if item else None) from None
+                sent = error.response.get("ResponseMetadata", {})
+                repeated = sent.get("RetryAttempts", 0) > 0
+                session = from_item(item) if item else None
+                raise _ConditionFailedError(session, repeated) from None
             # Throttling, TransactionConflict, a missing table: faults, never reuse.
             raise Fault(f"dynamodb: {code}") from None
         except BotoCoreError as error:
@@ -511,9 +518,10 @@ class SessionStore:
 
 
 class _ConditionFailedError(Exception):
-    def __init__(self, session: Session | None) -> None:
+    def __init__(self, session: Session | None, repeated: bool) -> None:
         super().__init__()
         self.session = session
+        self.repeated = repeated
 
 
 def _as_seen(session: Session) -> Item:

@@ -1,6 +1,6 @@
 """A page of due sessions, all of them at the same time: ended, told of, filed.
 
-end       UpdateItem each           killed or failed before the last write? The session is still
+end       UpdateItem each, a count  killed or failed before the last write? The session is still
 publish   PutEvents, ten a call     due, and the next sweep goes on with it. So an event may be
 file      UpdateItem each           repeated, with the same id, and is never lost.
 """
@@ -81,6 +81,7 @@ def carry_out(
 
     steps = list(steps)
     open_steps = [step for step in steps if step.end is None]
+    now_ended: list[Session] = []
     ends = [(step, step.end) for step in steps if step.end is not None]
     for (step, _), ended in each(lambda pair: pair[1](), ends):
         if isinstance(ended, Fault):
@@ -90,7 +91,9 @@ def carry_out(
         else:
             counted[step.what] += 1
             _tell(step.what, ended.session)
+            now_ended.append(ended.session)
             open_steps.append(replace(step, session=ended.session, what="", left="unpublished"))
+    events.count_ends(now_ended)
 
     untold: dict[str, Fault] = {}
     for batch, answer in each(bus.publish, _batches(open_steps)):
@@ -101,7 +104,6 @@ def carry_out(
         if step.session.sid in untold:
             leave(step, untold[step.session.sid], step.left)
     told = [step for step in open_steps if step.session.sid not in untold]
-    events.count_ends(step.session for step in told)
 
     for step, filed in each(lambda step: step.file(step.session), told):
         if isinstance(filed, Fault):
