@@ -195,7 +195,7 @@ def test_a_touch_never_moves_the_absolute_deadline(service: Service) -> None:
     switch_on(service, idle_ttl_seconds=ttl, touch_interval_seconds=HOUR)
     sid, over_at = service.start()["sid"], service.now + ABSOLUTE
     while service.now + ttl < over_at:
-        service.now += ttl - 1
+        service.now += ttl - HOUR
         assert touch_one(service, sid)["outcome"] == "touched"
     assert service.session(sid).idle_deadline_at == over_at
     bearer = service.operator()
