@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from fastapi import Depends, FastAPI
 
 from ratchet_cli import payload, template
-from ratchet_verify import Claims, Refusal, Verifier
+from ratchet_verify import Claims, InvalidProof, Refusal, Verifier
 from ratchet_verify import aws_lambda as plain
 from ratchet_verify import powertools as with_powertools
 from ratchet_verify import starlette as with_starlette
@@ -103,6 +104,26 @@ def test_a_bound_token_with_its_proof_does(send: Send, issuer: Issuer) -> None:
     proof = proofs.proof(key, "GET", f"{API}/orders", now=NOW, access_token=token)
     status, _, body = send({"Authorization": f"DPoP {token}", "DPoP": proof})
     assert (status, body) == (200, {"of": "ada"})
+
+
+@pytest.mark.parametrize("path", ["/caf%C3%A9", "/a%20b", "/u%40x", "/a%3Fb"])
+@pytest.mark.parametrize("decoded", [True, False], ids=["HTTP API", "function URL"])
+def test_a_proof_is_for_its_path_however_the_event_spells_it(
+    issuer: Issuer, path: str, decoded: bool
+) -> None:
+    key = made_key("ES256", "a client's")
+    token = issuer.token(cnf={"jkt": proofs.jkt(key)})
+    verifier = issuer.verifier()
+
+    def call(htu: str) -> Claims:
+        proof = proofs.proof(key, "GET", htu, now=NOW, access_token=token)
+        event = _event({"Authorization": f"DPoP {token}", "DPoP": proof})
+        event["rawPath"] = unquote(path) if decoded else path
+        return plain.authenticate(verifier, event)
+
+    assert call(f"{API}{path}").sub == "ada"
+    with pytest.raises(InvalidProof):
+        call(f"{API}/a")
 
 
 def test_no_token_is_challenged(send: Send) -> None:

@@ -124,6 +124,60 @@ def test_keys_that_are_none_do_not_replace_good_ones(
     assert verifier.verify(issuer.token()).sub == "ada"
 
 
+def test_an_empty_set_does_not_replace_good_keys(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = issuer.verifier()
+    verifier.verify(issuer.token())
+    monkeypatch.setattr(issuer, "jwks", lambda: {"keys": []})
+    issuer.now += 301
+    assert verifier.verify(issuer.token()).sub == "ada"
+
+
+def test_an_unknown_key_is_no_bad_token_while_the_set_cannot_be_fetched(issuer: Issuer) -> None:
+    verifier = issuer.verifier()
+    verifier.verify(issuer.token())
+    issuer.add("two", "ES256")
+    issuer.now += 30
+    issuer.away = True
+    with pytest.raises(Unavailable):
+        verifier.verify(issuer.token("two"))
+    verifier.verify(issuer.token())
+    issuer.away = False
+    issuer.now += 30
+    assert verifier.verify(issuer.token("two")).sub == "ada"
+
+
+def test_without_keys_the_next_try_is_as_soon_as_the_client_was_told(issuer: Issuer) -> None:
+    verifier = issuer.verifier()
+    issuer.away = True
+    with pytest.raises(Unavailable) as caught:
+        verifier.verify(issuer.token())
+    issuer.away = False
+    issuer.now += int(caught.value.headers["retry-after"])
+    assert verifier.verify(issuer.token()).sub == "ada"
+
+
+def test_while_one_thread_fetches_the_others_go_on_with_the_old_keys(issuer: Issuer) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def get_json(url: str) -> Any:
+        if issuer.fetched:
+            asked.set()
+            assert answered.wait(timeout=10)
+        return issuer.get_json(url)
+
+    keys = KeySet(ISSUER, KEYS, get_json=get_json)
+    keys.keys("one", NOW)
+    first = threading.Thread(target=keys.keys, args=("one", NOW + 301))
+    first.start()
+    assert asked.wait(timeout=10)
+    assert len(keys.keys("one", NOW + 301)) == 1
+    answered.set()
+    first.join(timeout=10)
+    assert issuer.fetched == [KEYS, KEYS]
+
+
 def test_a_clock_that_is_set_back_makes_keys_old(issuer: Issuer) -> None:
     verifier = issuer.verifier()
     verifier.verify(issuer.token())

@@ -4,10 +4,13 @@ import functools
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from ratchet_verify.claims import Claims
 from ratchet_verify.refusals import Refusal
 from ratchet_verify.verifier import Verifier
+
+PATH = "/%:@!$&'()*+,;=~"
 
 Handler = Callable[[dict[str, Any], Any], Any]
 
@@ -45,7 +48,8 @@ def authenticate(
     return verifier.authenticate(
         headers,
         method=http["method"],
-        url=f"{scheme}://{host}{event['rawPath']}",
+        # What an HTTP API has decoded must not become a query or a fragment.
+        url=f"{scheme}://{host}{quote(event['rawPath'], safe=PATH)}",
         scopes=scopes,
         session=session,
     )

@@ -5,14 +5,13 @@ proof   header DPoP: a JWT signed with that key, for this method, this URL and t
 """
 
 import json
-import re
 import threading
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ratchet_verify import jws
 from ratchet_verify.jwk import public_key
@@ -33,6 +32,7 @@ class SeenProofs:
     """Proofs that were used here, each for as long as it would be good (section 11.1).
 
     One process knows only its own: another instance would take a copy once more, within seconds.
+    Of more than MAX_SEEN within that time the oldest are forgotten.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ def check(
         raise InvalidProof("htu")
     if claims.get("ath") != _base64url(sha256(token.encode()).digest()):
         raise InvalidProof("ath")
-    if not isinstance(iat, int | float) or isinstance(iat, bool):
+    if not isinstance(iat, int | float) or isinstance(iat, bool) or not 0 <= iat < 2**53:
         raise InvalidProof("iat")
     if not abs(iat - now) <= PROOF_SECONDS:
         raise InvalidProof("iat")
@@ -118,5 +118,5 @@ def _normalized(url: str) -> tuple[Any, ...] | None:
         return None
     if parts.scheme not in _PORTS or not parts.hostname:
         return None
-    path = re.sub("%[0-9a-fA-F]{2}", lambda found: found[0].upper(), parts.path or "/")
-    return parts.scheme, parts.hostname, port, path
+    # An HTTP API hands paths over decoded, a function URL as they came: both mean the same.
+    return parts.scheme, parts.hostname, port, unquote(parts.path or "/")

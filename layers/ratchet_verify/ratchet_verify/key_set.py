@@ -6,7 +6,7 @@
 
 A `kid` that is not in the set has it fetched once more: keys rotate. Made-up ones must not make us
 hammer the issuer, so there are `cooldown_seconds` between two fetches of that kind, and between two
-that failed.
+that failed. While one thread fetches, only those wait that the old keys cannot help.
 """
 
 import threading
@@ -20,6 +20,8 @@ from ratchet_verify.jwk import PublicKey
 MAX_AGE_SECONDS = 300
 STALE_SECONDS = 3600
 COOLDOWN_SECONDS = 30
+WITHOUT_KEYS_SECONDS = 2
+"""Between two fetches while there are no keys at all: what a refused client waits, too."""
 
 GetJson = Callable[[str], Any]
 
@@ -51,35 +53,52 @@ class KeySet:
         self._keys: Sequence[PublicKey] = ()
         self._fetched_at: float | None = None
         self._tried_at: float | None = None
+        self._failed = False
 
     def keys(self, kid: str | None, now: float) -> Sequence[PublicKey]:
         """The keys, fetched again if they are old or this one is not among them.
 
         now: epoch seconds. Raises KeysUnavailable.
         """
-        if self._good_for(kid, now):
+        if self._good_for(kid, now, self._max_age):
             return self._keys
-        with self._lock:
-            # Somebody may have fetched them while this one waited.
-            if not self._good_for(kid, now) and self._may_try(now):
-                self._tried_at = now
-                try:
-                    self._keys = jwk.parse(self._get_json(self._uri()))
-                    self._fetched_at = now
-                except (FetchFailed, ValueError):
-                    pass
-            age = self._age(now)
-            if age is None or age > self._max_age + self._stale:
-                raise KeysUnavailable("the key set cannot be fetched")
-            return self._keys
+        good_enough = self._good_for(kid, now, self._max_age + self._stale)
+        if self._lock.acquire(blocking=not good_enough):
+            try:
+                # Somebody may have fetched them while this one waited.
+                if not self._good_for(kid, now, self._max_age) and self._may_try(now):
+                    self._fetch(now)
+            finally:
+                self._lock.release()
+        # An unknown key is unknown to nobody but us, if the last look at the set failed.
+        if not self._good_for(kid, now, self._max_age + self._stale) and (
+            self._failed or not self._usable(now, self._max_age + self._stale)
+        ):
+            raise KeysUnavailable("the key set cannot be fetched")
+        return self._keys
 
-    def _good_for(self, kid: str | None, now: float) -> bool:
-        age = self._age(now)
+    def _fetch(self, now: float) -> None:
+        self._tried_at, self._failed = now, True
+        try:
+            found = jwk.parse(self._get_json(self._uri()))
+        except (FetchFailed, ValueError):
+            return
+        # No issuer signs with nothing: an empty set must not take the place of a good one.
+        if found:
+            self._keys, self._fetched_at, self._failed = found, now, False
+
+    def _good_for(self, kid: str | None, now: float, seconds: int) -> bool:
         known = kid is None or any(key.kid == kid for key in self._keys)
-        return age is not None and age <= self._max_age and known
+        return known and self._usable(now, seconds)
+
+    def _usable(self, now: float, seconds: int) -> bool:
+        age = self._age(now)
+        return age is not None and age <= seconds
 
     def _may_try(self, now: float) -> bool:
-        return self._tried_at is None or not 0 <= now - self._tried_at < self._cooldown
+        usable = self._usable(now, self._max_age + self._stale)
+        pause = self._cooldown if usable else min(self._cooldown, WITHOUT_KEYS_SECONDS)
+        return self._tried_at is None or not 0 <= now - self._tried_at < pause
 
     def _age(self, now: float) -> float | None:
         # A clock that was set back makes keys old, not young for ever.
