@@ -98,6 +98,17 @@ def test_a_holder_that_was_frozen_overwrites_nothing_and_frees_nobodys_lock(
     assert make().load() == "newest"
 
 
+def test_a_write_begins_the_lease_anew(make: Callable[[], DynamoDBStore], clock: Clock) -> None:
+    holder = make()
+    assert holder.try_lock()
+    clock.now += 29
+    holder.save("text")
+    clock.now += 29
+    assert not make().try_lock()
+    clock.now += 2
+    assert make().try_lock()
+
+
 def test_a_table_that_fails_is_a_failed_store(stack: LocalStack) -> None:
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=1)
     away = {**quick.aws(stack), "endpoint_url": "http://127.0.0.1:9", "config": config}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from ratchet_client import (
     ConnectionFailed,
+    MemoryStore,
     RefreshUnavailable,
     Request,
     Response,
@@ -234,6 +236,58 @@ def test_a_program_that_died_in_the_middle_is_taken_up_by_the_next(world: World)
     assert world.session().access_token() == "access-2"
     assert world.sent[0] == world.sent[1]
     assert world.keys[0] == world.keys[1]
+
+
+class FrozenAfterASave(MemoryStore):
+    """Whoever has the lock is stopped for hours, and another one goes on meanwhile."""
+
+    frozen: Callable[[], None] | None = None
+
+    def save(self, text: str) -> None:
+        super().save(text)
+        if (frozen := self.frozen) is not None:
+            self.frozen = None
+            self.unlock()
+            frozen()
+            assert self.try_lock()
+
+
+@pytest.mark.parametrize("taken_up", [False, True])
+def test_who_was_frozen_before_the_request_sends_nothing_old(world: World, taken_up: bool) -> None:
+    world.store = store = FrozenAfterASave()
+    session, other = world.started(), world.session()
+    world.now += 3700
+    world.script = [answer(**tokens(2)), answer(**tokens(3))]
+    if taken_up:
+        kept = {**world.kept(), "idempotency_key": "of-one-that-died"}
+        store.save(json.dumps(kept))
+
+    def frozen() -> None:
+        world.now += 3700
+        other.access_token()
+        world.now += 3700
+        other.access_token()
+
+    store.frozen = frozen
+    assert session.access_token() == "access-3"
+    assert [form["refresh_token"] for form in world.sent] == ["refresh-1", "refresh-2"]
+
+
+def test_a_store_that_is_always_too_slow_sends_nothing_and_says_so(world: World) -> None:
+    class Slow(MemoryStore):
+        def save(self, text: str) -> None:
+            super().save(text)
+            world.now += 6
+
+    session = world.started()
+    store = Slow()
+    store.save(world.store.load() or "")
+    slow = world.session(store=store)
+    world.now += 3700
+    with pytest.raises(RefreshUnavailable, match="lock"):
+        slow.access_token()
+    assert not world.sent
+    assert session.at_hand() is None
 
 
 def test_retry_after_is_waited_for_without_the_lock(world: World) -> None:

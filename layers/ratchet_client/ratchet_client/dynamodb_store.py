@@ -22,8 +22,11 @@ class DynamoDBStore:
     session. Needs dynamodb:GetItem and dynamodb:UpdateItem. Who may read it can use the session.
 
     lease_seconds: how long the lock of somebody who died stays locked. Every write has the lock in
-    its condition: a function that was frozen and wakes up an hour later overwrites nothing. It
-    should be more than a refresh takes (`timeout_seconds` of the Session); less is no danger.
+    its condition and begins the lease anew: a function that was frozen and wakes up an hour later
+    overwrites nothing. A request cannot have such a condition. It is sent within 5 seconds after a
+    write or not at all, so lease_seconds has to be more than these 5 and `timeout_seconds` of the
+    Session together: with less two may refresh at once, and the later request can be of a token
+    that is two refreshes old, which ends the session at a server that detects reuse.
     """
 
     def __init__(
@@ -52,17 +55,16 @@ class DynamoDBStore:
 
     def save(self, text: str) -> None:
         if not self._update(
-            "SET #session = :text",
+            "SET #session = :text, locked_until = :until",
             "holder = :me",
             names={"#session": "session"},
-            values={":text": {"S": text}, ":me": {"S": self._holder}},
+            values={":text": {"S": text}, ":me": {"S": self._holder}, ":until": self._until()},
         ):
             raise LockLost("the lock of the session ran out")
 
     def try_lock(self) -> bool:
         if not self._mutex.acquire(blocking=False):
             return False
-        now = self._clock()
         self._holder = secrets.token_hex(16)
         taken = False
         try:
@@ -72,8 +74,8 @@ class DynamoDBStore:
                 "attribute_not_exists(holder) OR locked_until < :now OR holder = :me",
                 values={
                     ":me": {"S": self._holder},
-                    ":until": {"N": f"{now + self._lease_seconds:.3f}"},
-                    ":now": {"N": f"{now:.3f}"},
+                    ":until": self._until(),
+                    ":now": {"N": f"{self._clock():.3f}"},
                 },
             )
         finally:
@@ -90,6 +92,9 @@ class DynamoDBStore:
         finally:
             self._holder = ""
             self._mutex.release()
+
+    def _until(self) -> Any:
+        return {"N": f"{self._clock() + self._lease_seconds:.3f}"}
 
     def _update(
         self, change: str, condition: str, *, values: Any, names: dict[str, str] | None = None

@@ -4,8 +4,8 @@ A refresh, in this order, so that it can be broken off between any two lines and
 
     lock the store
     read it again                  somebody else has refreshed meanwhile? Then theirs is taken
-    store an Idempotency-Key       unless there is one already: of a refresh that was broken off
-    send refresh token and key
+    store an Idempotency-Key       the one of a refresh that was broken off, if there is one
+    send refresh token and key     only at once after that write: it shows that the lock is ours
     store both new tokens, drop the key
     unlock
 
@@ -53,6 +53,10 @@ _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 0.25
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
+# Between asking for the write before a request and sending it. Whoever took longer was stopped (a
+# function that was frozen, a laptop that slept): by now the lock and the tokens may be another's.
+_LATEST_SEND_SECONDS = 5
+_MOST_LOSSES = 5
 
 
 class Session:
@@ -182,6 +186,7 @@ class Session:
         """A credential whose access token is to be used, from the store or the server."""
         give_up_at = self._clock() + self._give_up_after_seconds
         pause, why = _FIRST_PAUSE_SECONDS, "the last refresh had no answer, and it is too early"
+        losses = 0
         while True:
             credential = self._known = self._load()
             step = self._step(credential, refused)
@@ -209,8 +214,12 @@ class Session:
                     return outcome
                 why = outcome or why
             except LockLost:
-                # Whoever has it now presents the same token with the same key, and stores the same.
-                _log.warning("the lock ran out before the answer was stored")
+                # Before the request nothing was sent. After it, whoever has the lock now presents
+                # the same token with the same key, and stores the same.
+                _log.warning("the lock ran out in the middle of a refresh")
+                losses += 1
+                if losses == _MOST_LOSSES:
+                    raise RefreshUnavailable("the lock runs out all the time") from None
             finally:
                 self._unlock()
 
@@ -225,9 +234,7 @@ class Session:
             return None
         if credential.idempotency_key is None:
             credential = replace(credential, idempotency_key=secrets.token_urlsafe(24))
-            self._keep(credential)
-        sent_at = self._clock()
-        answer, server_ahead = self._ask(credential, send)
+        answer, sent_at, server_ahead = self._ask(credential, send)
         if isinstance(answer, Tokens):
             renewed = self._renewed(credential, answer, sent_at, server_ahead)
             renewed = replace(renewed, after_refusal=refused == credential.access_token)
@@ -248,8 +255,12 @@ class Session:
         _log.warning("%s, again in %.1f seconds", answer.detail, delay)
         return answer.detail
 
-    def _ask(self, credential: Credential, send: Send) -> tuple[Answer, float | None]:
-        """What the server says, and how far its clock is ahead of ours."""
+    def _ask(self, credential: Credential, send: Send) -> tuple[Answer, float, float | None]:
+        """What the server says, when it was asked, and how far its clock is ahead of ours.
+
+        Raises LockLost, with nothing sent, if the lock is or may be another's by now.
+        """
+        sent_at = self._clock()
         try:
             endpoint = self._endpoint("token_endpoint", send)
             request = self._application.refresh(
@@ -258,16 +269,22 @@ class Session:
                 key=credential.idempotency_key or "",
                 parameters=self._parameters,
             )
+            renewing_at = self._clock()
+            self._keep(credential)
+            sent_at = self._clock()
+            if not 0 <= sent_at - renewing_at <= _LATEST_SEND_SECONDS:
+                raise LockLost("stopped between the last write and the request")
             response = send(request)
         except (ConnectionFailed, RefreshUnavailable) as failure:
             after = getattr(failure, "retry_after_seconds", None)
-            return Later(f"no answer: {failure}", after or None), None
-        except RefreshRefused as refusal:
-            return Refused(refusal.status, refusal.error, refusal.reason, refusal.description), None
+            return Later(f"no answer: {failure}", after or None), sent_at, None
+        except RefreshRefused as no:
+            refused = Refused(no.status, no.error, no.reason, no.description)
+            return refused, sent_at, None
         now = self._clock()
         private = (credential.refresh_token, credential.access_token, credential.idempotency_key)
         answer = read(response, now=now, private=(*private, self._application.client_secret))
-        return answer, server_ahead_seconds(response.headers, now=now)
+        return answer, sent_at, server_ahead_seconds(response.headers, now=now)
 
     def _end(self, credential: Credential, answer: Terminal) -> None:
         """Unless the store has newer tokens by now, whoever wrote them."""

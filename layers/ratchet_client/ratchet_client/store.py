@@ -17,7 +17,8 @@ class Store(Protocol):
     def save(self, text: str) -> None:
         """Replace it, whole or not at all, and durably. Only called between try_lock and unlock.
 
-        Raises LockLost, and changes nothing, if the lock is somebody else's by now.
+        Raises LockLost, and changes nothing, if the lock is somebody else's by now. A lock that
+        becomes free after a time begins that time anew.
         """
 
     def try_lock(self) -> bool:
