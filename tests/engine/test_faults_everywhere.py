@@ -175,6 +175,8 @@ def test_a_start_that_is_lost_is_caught(on: Bench, monkeypatch: pytest.MonkeyPat
         return replace(session, unannounced=True, attention_at=session.idle_deadline_at)
 
     monkeypatch.setattr(issue, "unannounced", filed)
+    # A refresh would mend it.
+    monkeypatch.setattr("ratchet.refresh._filed_too_late", lambda *_: False)
     with pytest.raises(BrokenPromise, match="told set"):
         on.judge(Combination("start", "publish", "internal"))
 
