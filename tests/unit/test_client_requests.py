@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64decode
 from typing import Any
 from urllib.parse import parse_qs, unquote_plus
@@ -195,6 +196,10 @@ def test_signing_out_finds_its_endpoint_too() -> None:
         (401, 'Bearer error="insufficient_scope"', False),
         (401, 'Basic realm="x"', False),
         (401, "", False),
+        (401, 'Bearer error  =  "invalid_token"', True),
+        (401, 'Basic error="invalid_token", Bearer realm="x"', False),
+        # what comes after 2 kB is not read
+        (401, f'Bearer realm="{"x" * 2048}", error="invalid_token"', False),
         (403, 'Bearer error="invalid_token"', False),
         (200, 'Bearer error="invalid_token"', False),
     ],
@@ -203,3 +208,10 @@ def test_only_a_401_that_says_invalid_token_is_about_the_token(
     status: int, challenge: str, refused: bool
 ) -> None:
     assert refuses_token(status, challenge) is refused
+
+
+@pytest.mark.parametrize("part", ["Bearer ", "Bearer error=", "Bearer error" + " " * 1000, "\t "])
+def test_a_challenge_made_to_be_slow_to_read_is_not(part: str) -> None:
+    began_at = time.process_time()
+    assert not refuses_token(401, part * (63_000 // len(part)))
+    assert time.process_time() - began_at < 0.1

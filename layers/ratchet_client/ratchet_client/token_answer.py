@@ -17,7 +17,10 @@ MAX_RETRY_AFTER_SECONDS = 300
 _NOT_THE_SESSION = {"wrong_client", "wrong_key", "application_disabled"}
 _PASSING = {"temporarily_unavailable", "server_error", "slow_down"}
 _PASSING_STATUS = {408, 425, 429}
-_BEARER = re.compile(r"\bBearer\b[^\n]*?\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE)
+# Of a challenge no more is read: it is any server's that the program talks to.
+_MAX_CHALLENGE = 2048
+_BEARER = re.compile(r"\bBearer\b", re.IGNORECASE)
+_INVALID = re.compile(r"\berror ?= ?\"?invalid_token\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,12 @@ def server_ahead_seconds(headers: Mapping[str, str], *, now: float) -> float | N
 
 def refuses_token(status: int, www_authenticate: str) -> bool:
     """Whether an API says that the access token is not good (RFC 6750 section 3.1)."""
-    return status == 401 and _BEARER.search(www_authenticate) is not None
+    if status != 401:
+        return False
+    challenge = " ".join(www_authenticate[:_MAX_CHALLENGE].split())
+    # Two searches, one after the other: in one pattern they would be tried in all combinations.
+    scheme = _BEARER.search(challenge)
+    return scheme is not None and _INVALID.search(challenge, scheme.end()) is not None
 
 
 def _token(value: object) -> bool:
