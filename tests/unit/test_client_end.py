@@ -247,6 +247,88 @@ def test_a_lost_lock_costs_nothing_but_another_look(world: World) -> None:
     assert world.kept()["refresh_token"] == "refresh-3"
 
 
+class Full(MemoryStore):
+    """Takes a key before the request, and then the disk is full."""
+
+    full = False
+    saves = 0
+
+    def save(self, text: str) -> None:
+        self.saves += 1
+        after = not json.loads(text)["idempotency_key"] or json.loads(text)["failures"]
+        if self.full and after:
+            raise StoreFailed("No space left on device")
+        super().save(text)
+
+
+@pytest.mark.parametrize("age", [2800, 3700])
+def test_an_answer_that_cannot_be_stored_is_used_from_memory_until_it_can(
+    world: World, age: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.store = store = Full()
+    session = world.started()
+    world.now += age
+    store.full = True
+    world.script = [answer(**tokens(2))]
+    assert {session.access_token() for _ in range(20)} == {"access-2"}
+    assert len(world.sent) == 1
+    assert "could not be stored" in caplog.text
+    assert world.kept()["refresh_token"] == "refresh-1"
+    store.full = False
+    assert session.access_token() == "access-2"
+    assert world.kept()["refresh_token"] == "refresh-2"
+    assert world.kept()["idempotency_key"] is None
+    # and once it is stored nobody looks again
+    saves = store.saves
+    assert session.at_hand() == session.access_token() == "access-2"
+    assert store.saves == saves
+
+
+def test_a_delay_that_cannot_be_stored_is_kept_to(world: World) -> None:
+    world.store = store = Full()
+    session = world.started()
+    world.now += 2800
+    store.full = True
+    world.script = [answer(503, {"retry-after": "60"}), answer(**tokens(2))]
+    assert {session.access_token() for _ in range(20)} == {"access-1"}
+    assert len(world.sent) == 1
+    # and past it nothing is sent either that could not be repeated after a crash
+    world.now += 70
+    assert session.access_token() == "access-1"
+    assert len(world.sent) == 1
+    store.full = False
+    assert session.access_token() == "access-2"
+
+
+def test_an_end_that_cannot_be_stored_is_an_end(world: World) -> None:
+    world.store = store = Full()
+    session = world.started()
+    world.now += 3700
+    store.full = True
+    world.script = [refusal("revoked_by_user")]
+    for _ in range(3):
+        with pytest.raises(SessionEnded, match="revoked_by_user"):
+            session.access_token()
+    assert len(world.sent) == 1
+    store.full = False
+    with pytest.raises(SessionEnded):
+        session.access_token()
+    assert world.kept()["ended"]["reason"] == "revoked_by_user"
+
+
+def test_an_answer_in_memory_gives_way_to_what_somebody_else_has_stored(world: World) -> None:
+    world.store = store = Full()
+    session = world.started()
+    world.now += 3700
+    store.full = True
+    world.script = [answer(**tokens(2))]
+    assert session.access_token() == "access-2"
+    store.full = False
+    world.session().start(tokens(9))
+    assert session.access_token() == "access-9"
+    assert world.kept()["refresh_token"] == "refresh-9"
+
+
 def test_a_store_that_fails_is_no_error_while_the_token_in_memory_is_good(world: World) -> None:
     class Broken(MemoryStore):
         broken = False

@@ -104,6 +104,8 @@ class Session:
         self._clock, self._sleep, self._uniform = clock, sleep, uniform
         self._send = send
         self._known: Credential | None = None
+        # What is stored, and what was to replace it: an answer that the store did not take.
+        self._unsaved: tuple[Credential, Credential] | None = None
         self._api_ahead_seconds: float | None = None
 
     def __repr__(self) -> str:
@@ -134,7 +136,7 @@ class Session:
     def at_hand(self, *, refused: str | None = None) -> str | None:
         """The token in memory if it is to be used as it is; None if `access_token` has to look."""
         known = self._known
-        if known is None or known.ended or known.access_token == refused:
+        if known is None or known.ended or known.access_token == refused or self._unsaved:
             return None
         return known.access_token if self._step(known, refused) is Step.USE else None
 
@@ -188,6 +190,7 @@ class Session:
         pause, why = _FIRST_PAUSE_SECONDS, "the last refresh had no answer, and it is too early"
         losses = 0
         while True:
+            self._save_again()
             credential = self._known = self._load()
             step = self._step(credential, refused)
             if step is Step.USE:
@@ -238,14 +241,14 @@ class Session:
         if isinstance(answer, Tokens):
             renewed = self._renewed(credential, answer, sent_at, server_ahead)
             renewed = replace(renewed, after_refusal=refused == credential.access_token)
-            self._keep(renewed)
+            self._keep_answer(credential, renewed)
             _log.info("refreshed, sid %s", renewed.sid or "unknown")
             return renewed
         if isinstance(answer, Terminal):
             self._end(credential, answer)
             return None
         delay = self._delay(credential, answer)
-        self._keep(credential.delayed(until=self._clock() + delay))
+        self._keep_answer(credential, credential.delayed(until=self._clock() + delay))
         if isinstance(answer, Refused):
             problem = RefreshRefused(answer.status, answer.error, answer.reason, answer.description)
             _log.error("refused: %s", problem)
@@ -291,7 +294,7 @@ class Session:
         if self._load().refresh_token != credential.refresh_token:
             return
         end = SessionEnded(answer.reason, answer.description, sid=credential.sid)
-        self._keep(credential.tombstone(end))
+        self._keep_answer(credential, credential.tombstone(end))
         _log.error("the session has ended, sid %s: %s", end.sid or "unknown", end.reason)
 
     def _renewed(
@@ -372,11 +375,38 @@ class Session:
         text = self._store.load()
         if text is None:
             raise NotSignedIn("nobody has signed in")
-        return loads(text)
+        stored = loads(text)
+        if (unsaved := self._unsaved) is not None and stored == unsaved[0]:
+            return unsaved[1]
+        return stored
 
     def _keep(self, credential: Credential) -> None:
         self._store.save(credential.dumps())
-        self._known = credential
+        self._known, self._unsaved = credential, None
+
+    def _keep_answer(self, old: Credential, new: Credential) -> None:
+        """In memory, if the store fails: asking again would not mend it, and might be too late."""
+        try:
+            self._keep(new)
+        except LockLost:
+            raise
+        except StoreFailed as failure:
+            _log.error("an answer could not be stored, it is in memory only: %s", failure)
+            self._known, self._unsaved = new, (old, new)
+
+    def _save_again(self) -> None:
+        """What the store did not take, unless it has something else by now."""
+        if (unsaved := self._unsaved) is None or not self._store.try_lock():
+            return
+        try:
+            if self._load() is unsaved[1]:
+                self._keep(unsaved[1])
+            if self._unsaved is unsaved:
+                self._unsaved = None
+        except StoreFailed as failure:
+            _log.warning("an answer is still in memory only: %s", failure)
+        finally:
+            self._unlock()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
