@@ -105,6 +105,13 @@ class Credential:
         ahead = api_ahead_seconds - self.server_ahead_seconds - SKEW_SECONDS
         return min(max(ahead, 0), life / 2)
 
+    def replaces(self, refused: "Credential") -> bool:
+        """Whether a request that was refused may be sent again with this one.
+
+        Not if somebody has signed in meanwhile: it would be done in another user's name.
+        """
+        return self.access_token != refused.access_token and self.sid == refused.sid
+
     def tombstone(self, end: SessionEnded) -> "Credential":
         """The end in the place of the tokens."""
         return Credential(sid=self.sid, ended=Ended(reason=end.reason, description=end.description))

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from ratchet_client.credential import Credential
 from ratchet_client.errors import BodyNotReplayable, ConnectionFailed
 from ratchet_client.session import Session
 from ratchet_client.token_answer import refuses_token
@@ -29,18 +30,18 @@ class SessionAuth(httpx.Auth):
     def __init__(self, session: Session, *, client: httpx.Client | None = None) -> None:
         self._session = session
         self._client = client
-        self._flights: dict[str | None, Future[str]] = {}
+        self._flights: dict[str | None, Future[Credential]] = {}
         self._flights_lock = threading.Lock()
 
     def sync_auth_flow(
         self, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response, None]:
         rewind = _rewinder(request)
-        token = self._session.access_token(send=self._send)
-        response = yield _signed(request, token)
+        first = self._session.credential(send=self._send)
+        response = yield _signed(request, first)
         if self._refused(response):
-            newer = self._session.access_token(refused=token, send=self._send)
-            if newer != token:
+            newer = self._session.credential(refused=first.access_token, send=self._send)
+            if newer.replaces(first):
                 rewind()
                 response = yield _signed(request, newer)
                 self._session.learn_time(response.headers)
@@ -49,11 +50,11 @@ class SessionAuth(httpx.Auth):
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         rewind = _rewinder(request)
-        token = await self._token(None)
-        response = yield _signed(request, token)
+        first = await self._credential(None)
+        response = yield _signed(request, first)
         if self._refused(response):
-            newer = await self._token(token)
-            if newer != token:
+            newer = await self._credential(first.access_token)
+            if newer.replaces(first):
                 rewind()
                 response = yield _signed(request, newer)
                 self._session.learn_time(response.headers)
@@ -62,13 +63,13 @@ class SessionAuth(httpx.Auth):
         self._session.learn_time(response.headers)
         return refuses_token(response.status_code, response.headers.get("www-authenticate", ""))
 
-    async def _token(self, refused: str | None) -> str:
-        if (token := self._session.at_hand(refused=refused)) is not None:
-            return token
+    async def _credential(self, refused: str | None) -> Credential:
+        if (found := self._session.credential_at_hand(refused=refused)) is not None:
+            return found
         # One future for all tasks that want the same; a task that is cancelled does not end it.
         return await asyncio.shield(asyncio.wrap_future(self._flight(refused)))
 
-    def _flight(self, refused: str | None) -> "Future[str]":
+    def _flight(self, refused: str | None) -> "Future[Credential]":
         with self._flights_lock:
             if (flight := self._flights.get(refused)) is None:
                 flight = self._flights[refused] = Future()
@@ -78,13 +79,13 @@ class SessionAuth(httpx.Auth):
 
     def _fly(self, refused: str | None) -> None:
         try:
-            token = self._session.access_token(refused=refused, send=self._send)
+            found = self._session.credential(refused=refused, send=self._send)
         except BaseException as failure:  # noqa: BLE001 - it is raised in the tasks that wait
             self._landed(refused).set_exception(failure)
         else:
-            self._landed(refused).set_result(token)
+            self._landed(refused).set_result(found)
 
-    def _landed(self, refused: str | None) -> "Future[str]":
+    def _landed(self, refused: str | None) -> "Future[Credential]":
         """Whoever comes from now on starts another one."""
         with self._flights_lock:
             return self._flights.pop(refused)
@@ -113,8 +114,8 @@ def _send(client: httpx.Client, request: Request) -> Response:
     return Response(answer.status_code, dict(answer.headers), answer.content)
 
 
-def _signed(request: httpx.Request, token: str) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {token}"
+def _signed(request: httpx.Request, credential: Credential) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {credential.access_token}"
     return request
 
 

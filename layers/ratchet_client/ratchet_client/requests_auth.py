@@ -27,7 +27,8 @@ class SessionAuth(AuthBase):
         self._http = http
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        token = self._session.access_token(send=self._send)
+        first = self._session.credential(send=self._send)
+        token = first.access_token
         rewind = _rewinder(r.body)
         r.headers["Authorization"] = f"Bearer {token}"
 
@@ -39,11 +40,11 @@ class SessionAuth(AuthBase):
             refused = refuses_token(response.status_code, headers.get("www-authenticate", ""))
             if not sent or not refused:
                 return response
-            newer = self._session.access_token(refused=token, send=self._send)
-            if newer == token:
+            newer = self._session.credential(refused=token, send=self._send)
+            if not newer.replaces(first):
                 return response
             rewind()
-            return _repeated(response, newer, how)
+            return _repeated(response, newer.access_token, how)
 
         hooks: Any = r
         hooks.register_hook("response", answered)

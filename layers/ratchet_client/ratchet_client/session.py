@@ -121,24 +121,33 @@ class Session:
 
         Raises NotSignedIn, SessionEnded, RefreshUnavailable, RefreshRefused or StoreFailed.
         """
-        if (token := self.at_hand(refused=refused)) is not None:
-            return token
+        return self.credential(refused=refused, send=send).access_token
+
+    def credential(self, *, refused: str | None = None, send: Send | None = None) -> Credential:
+        """As `access_token`, with what is known of the token: its `sid` tells whose it is."""
+        if (found := self.credential_at_hand(refused=refused)) is not None:
+            return found
         try:
-            self._known = self._current(refused, send or self._send)
+            self._known = found = self._current(refused, send or self._send)
         except StoreFailed as failure:
             known = self._known
             if refused is not None or known is None or self._step(known, None) is Step.REFRESH:
                 raise
             _log.warning("the store failed, the access token is still good: %s", failure)
-            return known.access_token
-        return self._known.access_token
+            return known
+        return found
 
     def at_hand(self, *, refused: str | None = None) -> str | None:
         """The token in memory if it is to be used as it is; None if `access_token` has to look."""
+        found = self.credential_at_hand(refused=refused)
+        return None if found is None else found.access_token
+
+    def credential_at_hand(self, *, refused: str | None = None) -> Credential | None:
+        """As `at_hand`, with what is known of the token."""
         known = self._known
         if known is None or known.ended or known.access_token == refused or self._unsaved:
             return None
-        return known.access_token if self._step(known, refused) is Step.USE else None
+        return known if self._step(known, refused) is Step.USE else None
 
     def learn_time(self, headers: Mapping[str, str]) -> None:
         """From the `date` of an API's answer (names in lower case): is its clock ahead of ours?"""
