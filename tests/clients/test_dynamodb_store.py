@@ -1,5 +1,7 @@
 """ratchet_client: a session in an item of DynamoDB."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -136,3 +138,28 @@ def test_two_functions_share_a_session(
 
         (new,) = set(pool.map(newer, [one, other] * 4))
     assert new != token
+
+
+FORK = """
+import os, signal, sys
+import boto3
+from ratchet_client.dynamodb_store import DynamoDBStore
+
+class Table:
+    def update_item(self, **_):
+        pass
+
+signal.alarm(20)
+store = DynamoDBStore("table", "item", client=Table())
+assert store.try_lock()
+child = os.fork()
+if child == 0:
+    os._exit(0 if store.try_lock() else 1)
+assert not store.try_lock()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_a_child_that_was_forked_in_the_middle_can_lock_again() -> None:
+    """whether it gets the lock is the table's to say, not a thread's that it does not have"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=30)

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -227,3 +229,42 @@ def test_a_request_is_not_repeated_in_the_name_of_whoever_has_signed_in_meanwhil
         assert (status, seen) == (401, ["Bearer access-1"])
     else:
         assert (status, seen) == (200, ["Bearer access-1", "Bearer access-9"])
+
+
+FORK = """
+import asyncio, json, os, signal, threading, time
+from ratchet_client import MemoryStore, Response, Session
+from ratchet_client.httpx_auth import SessionAuth
+
+signal.alarm(20)
+sent, answer = threading.Event(), threading.Event()
+TOKENS = {"access_token": "a", "expires_in": 1, "refresh_token": "r"}
+
+class Slow(SessionAuth):
+    def _send(self, request):
+        sent.set()
+        answer.wait()
+        return Response(200, {}, json.dumps({**TOKENS, "expires_in": 3600}).encode())
+
+class Store(MemoryStore):
+    try_lock = lambda self: True
+    unlock = lambda self: None
+
+session = Session(Store(), client_id="app", token_endpoint="https://id.test/token")
+session.start(TOKENS)
+time.sleep(1)
+auth = Slow(session)
+flight = auth._flight(None)
+sent.wait()
+child = os.fork()
+answer.set()
+if child == 0:
+    found = asyncio.run(asyncio.wait_for(auth._credential(None), 5))
+    os._exit(0 if found.access_token == "a" else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert flight.result(5).access_token == "a"
+"""
+
+
+def test_a_child_that_was_forked_during_a_refresh_waits_for_no_thread_of_its_parent() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=30)

@@ -1,7 +1,9 @@
 """A session as the authentication of an httpx client. Needs the extra `httpx`."""
 
 import asyncio
+import os
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from typing import Any
@@ -30,6 +32,11 @@ class SessionAuth(httpx.Auth):
     def __init__(self, session: Session, *, client: httpx.Client | None = None) -> None:
         self._session = session
         self._client = client
+        self._forget()
+        _all.add(self)
+
+    def _forget(self) -> None:
+        """Also in a forked child: the threads that would land are its parent's."""
         self._flights: dict[str | None, Future[Credential]] = {}
         self._flights_lock = threading.Lock()
 
@@ -95,6 +102,18 @@ class SessionAuth(httpx.Auth):
             return _send(self._client, request)
         with httpx.Client() as client:
             return _send(client, request)
+
+
+_all: "weakref.WeakSet[SessionAuth]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for auth in list(_all):
+        auth._forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _send(client: httpx.Client, request: Request) -> Response:
