@@ -142,6 +142,25 @@ def test_a_write_that_fails_leaves_the_text_before_and_no_draft(
     assert [path.name for path in tmp_path.iterdir()] == ["session"]
 
 
+DIES_IN_A_WRITE = """
+import os, sys
+from ratchet_client import FileStore
+store = FileStore(sys.argv[1])
+assert store.try_lock()
+os.fsync = lambda _: os.kill(os.getpid(), 9)
+store.save("its token")
+"""
+
+
+def test_a_draft_of_somebody_who_died_is_gone_after_the_next_write(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", DIES_IN_A_WRITE, str(tmp_path / "session")]
+    assert subprocess.run(program, check=False, timeout=30).returncode == -signal.SIGKILL
+    (draft,) = tmp_path.glob(".session*")
+    assert draft.stat().st_mode & 0o777 == 0o600
+    saved(tmp_path / "session")
+    assert {path.name for path in tmp_path.iterdir()} == {"session", "session.lock"}
+
+
 def test_who_reads_while_another_writes_sees_the_one_text_or_the_other(tmp_path: Path) -> None:
     """a reader that has the file open keeps the whole old text"""
     store = saved(tmp_path / "session", "old" * 1000)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,18 +42,20 @@ class FileStore:
 
     def save(self, text: str) -> None:
         with self._plainly():
-            # Made with mode 0600, in the same folder: a rename does not cross file systems.
-            descriptor, draft = tempfile.mkstemp(
-                prefix=f".{self.path.name}.", suffix=".draft", dir=self.path.parent
-            )
+            # In the same folder: a rename does not cross file systems. Whoever has the lock is the
+            # only one who writes it, so one that is there is of somebody who died.
+            draft = self.path.with_name(f".{self.path.name}.draft")
+            draft.unlink(missing_ok=True)
+            how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(draft, how, 0o600)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     file.write(text)
                     file.flush()
                     os.fsync(descriptor)
-                Path(draft).replace(self.path)
+                draft.replace(self.path)
             except BaseException:
-                Path(draft).unlink(missing_ok=True)
+                draft.unlink(missing_ok=True)
                 raise
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
             try:
