@@ -394,3 +394,34 @@ def test_what_may_pass_clears_nothing(world: World, step: Response | Exception) 
     world.script = [step, answer(**tokens(2))]
     assert session.access_token() == "access-2"
     assert world.stored[1]["refresh_token"] == "refresh-1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"access_token": "access-2", "expires_in": 1' + b"0" * 400 + b"}", b'{"a":' * 100_000],
+)
+def test_an_absurd_answer_is_no_crash(world: World, body: bytes) -> None:
+    session = world.started()
+    world.now += 3700
+    world.script = [Response(200, {}, body), answer(**tokens(2))]
+    assert session.access_token() == "access-2"
+
+
+def test_a_token_from_before_the_clock_was_put_back_is_replaced(world: World) -> None:
+    session = world.started()
+    world.now -= 86400
+    world.script = [answer(**tokens(2))]
+    assert session.access_token() == "access-2"
+    assert session.access_token() == "access-2"
+    assert len(world.sent) == 1
+
+
+def test_two_clocks_that_differ_do_not_refresh_for_ever_an_api_that_refuses_all(
+    world: World,
+) -> None:
+    session = world.started()
+    world.script = [answer(**tokens(2))]
+    assert session.access_token(refused="access-1") == "access-2"
+    world.now -= 120
+    assert session.access_token(refused="access-2") == "access-2"
+    assert len(world.sent) == 1

@@ -14,6 +14,9 @@ MARGIN_SECONDS = 10
 MARGIN_PART = 0.1
 # `Date` has whole seconds, and the answer took its time: a smaller difference says nothing.
 SKEW_SECONDS = 2.0
+# A token that will be got only later than this from now was got before our clock was put back (or
+# by a machine whose clock is wrong). Its age is not known, so it is better replaced.
+CLOCK_BACK_SECONDS = 300
 # An access token that was got because the one before it was refused, and is refused too: that is
 # not about its age. Another refresh is worth trying only after a while.
 REFUSED_AGAIN_SECONDS = 60
@@ -80,7 +83,10 @@ class Credential:
             step = Step.USE
         elif soon >= self.expires_at - min(MARGIN_SECONDS, life * MARGIN_PART):
             step = Step.REFRESH
-        elif self.refresh_at is not None and soon >= self.refresh_at and now >= self.retry_at:
+        elif now >= self.retry_at and (
+            (self.refresh_at is not None and soon >= self.refresh_at)
+            or now < self.issued_at - CLOCK_BACK_SECONDS
+        ):
             step = Step.REFRESH_EARLY
         else:
             step = Step.USE
@@ -93,7 +99,7 @@ class Credential:
     def _refused_again(self, now: float, life: float | None) -> bool:
         """Whether a token that has just replaced a refused one is refused: do not try it again."""
         patience = min(REFUSED_AGAIN_SECONDS, math.inf if life is None else life / 2)
-        return self.after_refusal and 0 <= now - self.issued_at < patience
+        return self.after_refusal and now - self.issued_at < patience
 
     def _buffer(self, api_ahead_seconds: float | None, life: float | None) -> float:
         """How much sooner the token expires at an API whose clock is ahead of the server's.
