@@ -87,7 +87,11 @@ def test_the_functions_get_every_variable_of_the_template(tmp_path: Path) -> Non
     assert set(wanted) <= set(variables)
     assert variables["RATCHET_ISSUER"] == ISSUER
     empty = {name for name, value in variables.items() if not value}
-    assert empty == {"RATCHET_CLAIMS_FUNCTION", "RATCHET_VERIFIER_FUNCTION"}
+    assert empty == {
+        "AUTHORIZER_AUDIENCE",
+        "RATCHET_CLAIMS_FUNCTION",
+        "RATCHET_VERIFIER_FUNCTION",
+    }
 
 
 def test_an_issuer_that_the_template_forbids_is_refused(tmp_path: Path) -> None:
