@@ -222,7 +222,7 @@ def _end_sessions(user: User, reason: Reason, parts: Parts) -> SignedOut:
             bus=parts.bus,
             now=_now(),
         )
-        ended += done.ended
+        ended += tuple(session for session in done.ended if session.reason is reason)
     return replace(done, ended=ended)
 
 

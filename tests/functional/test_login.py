@@ -324,7 +324,7 @@ def hash_of(users: Users) -> str:
 def end_all(service: Service, reason: Reason) -> int:
     done = signed_out(service, reason)
     assert not done.damaged + done.left
-    return len(done.ended)
+    return sum(session.reason is reason for session in done.ended)
 
 
 def signed_out(service: Service, reason: Reason) -> SignedOut:

@@ -17,8 +17,9 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class SignedOut:
-    """ended: the sessions that were. damaged, left: what kept others from it, one text for each.
+    """ended: the sessions that were, some of them as expired.
 
+    damaged, left: what kept others from it, one text for each.
     A damaged one can hand out no tokens, because every answer has to read it; others are alive.
     """
 
@@ -108,7 +109,7 @@ def sign_out(
         if not publish_end(session, store=store, bus=bus):
             break
     return SignedOut(
-        tuple(session for session in ended if session.reason is reason),
+        tuple(ended),
         tuple(damaged),
         tuple(left),
     )
