@@ -111,6 +111,7 @@ def _usable(kept: Item | None, shard: int, now: int) -> Item | None:
     DynamoDB refuses a key that is none of this shard's or that is not due, every time anew.
     """
     try:
+        # None raises TypeError, as other damage does.
         attention_at, sid = int(kept["attention_at"]["N"]), kept["sid"]["S"]  # type: ignore[index]
         usable = 0 <= attention_at <= now and 0 < len(sid) <= MAX_SID
     except (KeyError, TypeError, ValueError):

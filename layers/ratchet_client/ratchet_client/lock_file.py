@@ -11,7 +11,7 @@ from ratchet_client.errors import StoreFailed
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment] # a module elsewhere
 
 
 class LockFile:

@@ -63,6 +63,7 @@ def _repeated(response: requests.Response, token: str, how: dict[str, Any]) -> r
     _ = response.content
     response.close()
     again: Any = response.request.copy()
+    # requests' own digest authentication does the same; the function has no types.
     extract_cookies_to_jar(again._cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
     again.prepare_cookies(again._cookies)
     again.headers["Authorization"] = f"Bearer {token}"
