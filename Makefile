@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser bench-sweep browser screenshots clients lint format requirements openapi clean setup
+.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser bench-sweep browser screenshots clients lint format requirements openapi licences audit sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -22,10 +22,13 @@ help:
 	@echo 'make browser       the module for pages and the session page, in Chromium; needs chromium, Node.js 20, npm'
 	@echo 'make screenshots   take the pictures of docs/sessions-page.md anew'
 	@echo 'make clients       ratchet_client in 50 processes at once, lost answers, an outage, kills; PROCESSES= SEED='
-	@echo 'make lint          ruff, mypy and cfn-lint'
+	@echo 'make lint          ruff, mypy and cfn-lint; looks for secrets'
 	@echo 'make format        let ruff put the code in order'
 	@echo 'make openapi       make what GET /openapi.json serves of docs/openapi.yaml'
 	@echo 'make requirements  pin the dependencies again; UPGRADE=1 takes the newest versions'
+	@echo 'make audit         ask PyPI which of the pinned dependencies have known vulnerabilities'
+	@echo 'make sbom          write what the built layers hold (CycloneDX), after sam build'
+	@echo 'make licences      make docs/licences.md of what the layers ship'
 	@echo 'make clean         remove what all of these leave behind, kept state included'
 	@echo
 	@echo 'They set up $(VENV) when needed. PYTHON=... chooses the interpreter, VENV=... another place.'
@@ -85,6 +88,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cfn-lint template.yaml
+	$(BIN)/python scripts/find_secrets.py
 
 format: setup
 	$(BIN)/ruff check --fix-only .
@@ -105,6 +109,9 @@ requirements: setup
 	  --no-emit-package ratchet --no-emit-package ratchet-client --no-emit-package ratchet-verify \
 	  --no-emit-package ratchet-cli \
 	  requirements/dev.in --output-file requirements/dev.txt
+	$(COMPILE) --universal --python-version 3.11 --fork-strategy fewest --no-annotate \
+	  --constraint requirements/dev.txt \
+	  requirements/audit.in --output-file requirements/audit.txt
 	echo "boto3 ; python_version < '3'" | \
 	$(COMPILE) --python-version 3.13 --python-platform aarch64-manylinux_2_28 --no-annotate \
 	  --constraint requirements/dev.txt --override - \
@@ -112,6 +119,22 @@ requirements: setup
 	$(COMPILE) --python-version 3.13 --python-platform aarch64-manylinux_2_28 --no-annotate \
 	  --constraint requirements/dev.txt \
 	  layers/ratchet_verify/pyproject.toml --output-file layers/ratchet_verify/requirements.txt
+
+licences: setup
+	@$(BIN)/python scripts/licences.py >docs/licences.md
+
+# Tools in an environment of their own: what they need shall not decide what the tests run with.
+AUDIT = .venv-audit
+$(AUDIT)/set-up: requirements/audit.txt | setup
+	@$(BIN)/python -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+audit: $(AUDIT)/set-up
+	@$(AUDIT)/bin/python scripts/audit.py
+
+sbom: $(AUDIT)/set-up
+	@scripts/sbom.sh
 
 clean:
 	rm -rf tests/browser/node_modules bench/node_modules .venv .venv-* .ratchet .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -603,7 +603,7 @@ def test_who_keeps_trying_through_an_outage_is_not_held_back_after_it(
     adapter = verifier if part == "verifier" else getattr(service.parts, part)
     real = getattr(adapter, name)
     if part == "applications":  # of the subject, not of who asks
-        stub = lambda key, now: fault() if key == "ada" else real(key, now)  # noqa: E731
+        stub = lambda key, now: fault() if key == "ada" else real(key, now)  # noqa: E731 - shorter here
         monkeypatch.setattr(adapter, name, stub)
     else:
         monkeypatch.setattr(adapter, name, fault)
