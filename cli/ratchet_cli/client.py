@@ -36,9 +36,9 @@ from ratchet_client import (
     SessionEnded,
     StoreFailed,
 )
+from ratchet_client.authorization_server import checked
 from ratchet_client.credential import loads
 from ratchet_client.token_answer import Later, Refused, Terminal, json_object, read
-from ratchet_client.token_request import checked
 from ratchet_client.transport import send
 
 CLIENT_ID = "demo-cli"

@@ -2,11 +2,13 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
 from ratchet_client.errors import SessionEnded, StoreFailed
+from ratchet_client.token_answer import MAX_RETRY_AFTER_SECONDS, Tokens
 
 VERSION = 1
 # A token that is about to expire does not arrive in time: 10 seconds, or a tenth of a short life.
@@ -117,6 +119,37 @@ class Credential:
         Not if somebody has signed in meanwhile: it would be done in another user's name.
         """
         return self.access_token != refused.access_token and self.sid == refused.sid
+
+    def renewed(
+        self,
+        tokens: Tokens,
+        *,
+        now: float,
+        uniform: Callable[[float, float], float],
+        server_ahead_seconds: float | None = None,
+        after_refusal: bool = False,
+    ) -> "Credential":
+        """With the tokens of an answer to a request that was sent at `now`, or later."""
+        life, after = tokens.expires_in_seconds, tokens.refresh_after_seconds
+        if life is not None and (after is None or not 0 < after < life):
+            after = life * uniform(0.75, 0.8)
+        return Credential(
+            access_token=tokens.access_token,
+            # RFC 6749 section 6: the server MAY give a new one, else the old one stays.
+            refresh_token=tokens.refresh_token or self.refresh_token,
+            issued_at=now,
+            expires_at=None if life is None else now + life,
+            refresh_at=None if after is None else now + after,
+            server_ahead_seconds=server_ahead_seconds,
+            scope=tokens.scope or self.scope,
+            sid=tokens.sid or self.sid,
+            after_refusal=after_refusal,
+        )
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next attempt. A clock that was put back does not make it endless."""
+        wait = self.retry_at - now
+        return wait if 0 < wait <= 2 * MAX_RETRY_AFTER_SECONDS else 0
 
     def tombstone(self, end: SessionEnded) -> "Credential":
         """The end in the place of the tokens."""

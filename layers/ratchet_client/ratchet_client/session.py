@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ratchet_client.authorization_server import AuthorizationServer, check
 from ratchet_client.credential import Credential, Step, loads
 from ratchet_client.errors import (
     ConnectionFailed,
@@ -33,19 +34,17 @@ from ratchet_client.errors import (
 )
 from ratchet_client.store import Store
 from ratchet_client.token_answer import (
-    MAX_RETRY_AFTER_SECONDS,
     Answer,
     Later,
     Refused,
     Terminal,
     Tokens,
     read,
-    retry_after_seconds,
     server_ahead_seconds,
     tokens_from,
 )
-from ratchet_client.token_request import Application, Method, checked, endpoints
-from ratchet_client.transport import Request, Response, Send
+from ratchet_client.token_request import Application, Method
+from ratchet_client.transport import Send
 from ratchet_client.transport import send as send_with_urllib
 
 _log = logging.getLogger("ratchet_client")
@@ -90,11 +89,9 @@ class Session:
         uniform: Callable[[float, float], float] = random.uniform,
         send: Send = send_with_urllib,
     ) -> None:
-        if (issuer is None) == (token_endpoint is None):
-            raise ValueError("issuer or token_endpoint: one of the two")
-        self._issuer = checked("issuer", issuer) if issuer else None
-        given = {"token_endpoint": token_endpoint, "revocation_endpoint": revocation_endpoint}
-        self._endpoints = {name: checked(name, url) for name, url in given.items() if url}
+        self._server = AuthorizationServer(
+            issuer, token_endpoint, revocation_endpoint, timeout_seconds
+        )
         self._store = store
         self._application = Application(
             client_id, client_secret, client_authentication, timeout_seconds
@@ -167,7 +164,7 @@ class Session:
         if tokens is None:
             raise ValueError("this is no token response with a bearer token")
         with self._locked():
-            self._keep(self._renewed(Credential(), tokens, self._clock(), None))
+            self._keep(Credential().renewed(tokens, now=self._clock(), uniform=self._uniform))
 
     def sign_out(self, *, send: Send | None = None) -> None:
         """End the session at the server (RFC 7009), and forget its tokens.
@@ -181,9 +178,10 @@ class Session:
                 return
             if credential.refresh_token:
                 try:
-                    endpoint = self._endpoint("revocation_endpoint", send)
-                    response = send(self._application.revoke(endpoint, credential.refresh_token))
-                    self._check(response)
+                    token, now = credential.refresh_token, self._clock()
+                    endpoint = self._server.endpoint("revocation_endpoint", send, now=now)
+                    response = send(self._application.revoke(endpoint, token))
+                    check(response, now=now, private=(token, self._application.client_secret))
                 except ConnectionFailed as failure:
                     raise RefreshUnavailable(f"no answer: {failure}") from None
             self._keep(
@@ -205,7 +203,7 @@ class Session:
             if step is Step.USE:
                 return credential
             now = self._clock()
-            wait = self._wait(credential, now)
+            wait = credential.wait(now)
             if step is Step.REFRESH and wait > 0:
                 if now + wait > give_up_at:
                     raise RefreshUnavailable(why, retry_after_seconds=wait)
@@ -242,14 +240,19 @@ class Session:
         """
         credential = self._load()
         early = (step := self._step(credential, refused)) is Step.REFRESH_EARLY
-        if step is Step.USE or self._wait(credential, self._clock()) > 0:
+        if step is Step.USE or credential.wait(self._clock()) > 0:
             return None
         if credential.idempotency_key is None:
             credential = replace(credential, idempotency_key=secrets.token_urlsafe(24))
         answer, sent_at, server_ahead = self._ask(credential, send)
         if isinstance(answer, Tokens):
-            renewed = self._renewed(credential, answer, sent_at, server_ahead)
-            renewed = replace(renewed, after_refusal=refused == credential.access_token)
+            renewed = credential.renewed(
+                answer,
+                now=sent_at,
+                uniform=self._uniform,
+                server_ahead_seconds=server_ahead,
+                after_refusal=refused == credential.access_token,
+            )
             self._keep_answer(credential, renewed)
             _log.info("refreshed, sid %s", renewed.sid or "unknown")
             return renewed
@@ -274,7 +277,7 @@ class Session:
         """
         sent_at = self._clock()
         try:
-            endpoint = self._endpoint("token_endpoint", send)
+            endpoint = self._server.endpoint("token_endpoint", send, now=sent_at)
             request = self._application.refresh(
                 endpoint,
                 credential.refresh_token or "",
@@ -306,25 +309,6 @@ class Session:
         self._keep_answer(credential, credential.tombstone(end))
         _log.error("the session has ended, sid %s: %s", end.sid or "unknown", end.reason)
 
-    def _renewed(
-        self, old: Credential, tokens: Tokens, now: float, server_ahead: float | None
-    ) -> Credential:
-        """now: before the request was sent. The token may have been made at any time since then."""
-        life, after = tokens.expires_in_seconds, tokens.refresh_after_seconds
-        if life is not None and (after is None or not 0 < after < life):
-            after = life * self._uniform(0.75, 0.8)
-        return Credential(
-            access_token=tokens.access_token,
-            # RFC 6749 section 6: the server MAY give a new one, else the old one stays.
-            refresh_token=tokens.refresh_token or old.refresh_token,
-            issued_at=now,
-            expires_at=None if life is None else now + life,
-            refresh_at=None if after is None else now + after,
-            server_ahead_seconds=server_ahead,
-            scope=tokens.scope or old.scope,
-            sid=tokens.sid or old.sid,
-        )
-
     def _delay(self, credential: Credential, answer: Later | Refused) -> float:
         """Until the next attempt, whoever makes it: not all at the same time."""
         if isinstance(answer, Later) and answer.after_seconds is not None:
@@ -334,49 +318,10 @@ class Session:
         longest = min(longest, _LONGEST_DELAY_SECONDS)
         return self._uniform(longest / 2, longest)
 
-    def _wait(self, credential: Credential, now: float) -> float:
-        """Until the next attempt. A clock that was put back does not make it endless."""
-        wait = credential.retry_at - now
-        return wait if 0 < wait <= 2 * MAX_RETRY_AFTER_SECONDS else 0
-
     def _step(self, credential: Credential, refused: str | None) -> Step:
         return credential.step(
             now=self._clock(), api_ahead_seconds=self._api_ahead_seconds, refused=refused
         )
-
-    # --- the server's addresses ----------------------------------------------------------------
-
-    def _endpoint(self, name: str, send: Send) -> str:
-        if name not in self._endpoints and self._issuer:
-            requests = self._application.metadata(self._issuer)
-            response = self._metadata(requests, send)
-            try:
-                self._endpoints = {**endpoints(response, self._issuer), **self._endpoints}
-            except ValueError as problem:
-                raise RefreshRefused(response.status, str(problem)) from None
-        if name not in self._endpoints:
-            raise RefreshRefused(0, f"no {name} is known")
-        return self._endpoints[name]
-
-    def _metadata(self, requests: list[Request], send: Send) -> Response:
-        for request in requests:
-            response = send(request)
-            if response.status == 200:
-                return response
-            if response.status >= 500 or response.status == 429:
-                break
-        self._check(response)
-        raise RefreshRefused(response.status, "no metadata")
-
-    def _check(self, response: Response) -> None:
-        """Raises what stands for an answer other than 200."""
-        if response.status == 200:
-            return
-        answer = read(response, now=self._clock(), private=(self._application.client_secret,))
-        if isinstance(answer, Later):
-            after = retry_after_seconds(response.headers, now=self._clock())
-            raise RefreshUnavailable(answer.detail, retry_after_seconds=after or 0)
-        raise RefreshRefused(response.status, getattr(answer, "error", ""))
 
     # --- the store -----------------------------------------------------------------------------
 

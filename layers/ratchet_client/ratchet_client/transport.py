@@ -45,7 +45,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def send(request: Request) -> Response:
     """With the standard library. Takes the proxies of the environment, as urllib does."""
-    prepared = urllib.request.Request(  # noqa: S310 - token_request.py looks at the scheme
+    prepared = urllib.request.Request(  # noqa: S310 - authorization_server.py looks at the scheme
         request.url, request.body, dict(request.headers), method=request.method
     )
     opener = urllib.request.build_opener(_NoRedirects)
