@@ -1,6 +1,7 @@
 """ratchet_client against a started stack: the same session in httpx, requests and by itself."""
 
 import asyncio
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -34,6 +35,18 @@ def test_a_refused_token_is_refreshed_and_the_request_repeated_once(
     assert get(session, f"{front.url}/sessions") == 200
     assert [seen.status for seen in front.refreshes] == [200]
     assert len(front.bearers) == 2
+
+
+@by_name
+@pytest.mark.parametrize("authorizer", ["jwt", "lambda"])
+def test_behind_api_gateway_it_is_no_different(
+    session: Session, store: quick.Kept, front: fault_front.Front, get: Any, authorizer: str
+) -> None:
+    """with a Lambda authorizer a 401 has no challenge"""
+    store.save(json.dumps({**store.content, "access_token": "of-another-issuer"}))
+    session._known = None
+    assert get(session, f"{front.url}/example/{authorizer}") == 200
+    assert [seen.status for seen in front.refreshes] == [200]
 
 
 @by_name

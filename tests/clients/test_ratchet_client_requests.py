@@ -12,13 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import requests
-from requests.adapters import BaseAdapter
 
 from ratchet_client import BodyNotReplayable, RefreshRefused, Session, httpx_auth
 from ratchet_client.httpx_auth import SessionAuth
 from ratchet_client.requests_auth import SessionAuth as RequestsAuth
 from tests.clients import fault_front, quick
-from tests.unit.client_world import World, tokens
 
 
 @pytest.fixture
@@ -176,59 +174,6 @@ def test_a_list_of_parts_can_be_sent_again() -> None:
         assert isinstance(request.stream, httpx.SyncByteStream)
         assert b"".join(request.stream) == b"onetwo"
         rewind()
-
-
-@pytest.mark.parametrize("front", ["httpx", "asyncio", "requests"])
-@pytest.mark.parametrize("sid", ["sid-of-the-session", "sid-of-bob"])
-def test_a_request_is_not_repeated_in_the_name_of_whoever_has_signed_in_meanwhile(
-    front: str, sid: str
-) -> None:
-    world = World()
-    session, other = world.started(), world.session()
-    seen: list[str] = []
-
-    def api(authorization: str) -> tuple[int, dict[str, str]]:
-        seen.append(authorization)
-        if len(seen) > 1:
-            return 200, {}
-        other.start(tokens(9, sid=sid))
-        return 401, {"www-authenticate": 'Bearer error="invalid_token"'}
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        status, headers = api(request.headers["authorization"])
-        return httpx.Response(status, headers=headers)
-
-    class Adapter(BaseAdapter):
-        def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-            response = requests.Response()
-            response.status_code, headers = api(str(request.headers["Authorization"]))
-            response.headers.update(headers)
-            response.request, response.raw, response.url = request, io.BytesIO(), "https://api.test"
-            setattr(response, "connection", self)  # noqa: B010 - mypy knows none
-            return response
-
-        def close(self) -> None: ...
-
-    async def post() -> int:
-        how = httpx.MockTransport(handle)
-        async with httpx.AsyncClient(auth=SessionAuth(session), transport=how) as client:
-            return (await client.post("https://api.test/transfer", content=b"all")).status_code
-
-    if front == "httpx":
-        transport = httpx.MockTransport(handle)
-        with httpx.Client(auth=SessionAuth(session), transport=transport) as client:
-            status = client.post("https://api.test/transfer", content=b"all").status_code
-    elif front == "asyncio":
-        status = asyncio.run(post())
-    else:
-        with requests.Session() as http:
-            http.mount("https://", Adapter())
-            auth = RequestsAuth(session)
-            status = http.post("https://api.test/transfer", data=b"all", auth=auth).status_code
-    if sid == "sid-of-bob":
-        assert (status, seen) == (401, ["Bearer access-1"])
-    else:
-        assert (status, seen) == (200, ["Bearer access-1", "Bearer access-9"])
 
 
 FORK = """

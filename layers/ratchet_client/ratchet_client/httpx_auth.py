@@ -26,12 +26,22 @@ class SessionAuth(httpx.Auth):
     In an AsyncClient a refresh runs in a thread: it does not hold up the event loop, and it is
     carried to its end when the task that asked for it is cancelled. Needs asyncio.
 
+    refresh_on_bare_401: whether a 401 without any challenge refuses the token, too: all that API
+    Gateway can say with a Lambda authorizer.
+
     Requests raise what `Session.access_token` raises, and BodyNotReplayable.
     """
 
-    def __init__(self, session: Session, *, client: httpx.Client | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        client: httpx.Client | None = None,
+        refresh_on_bare_401: bool = True,
+    ) -> None:
         self._session = session
         self._client = client
+        self._bare = refresh_on_bare_401
         self._forget()
         _all.add(self)
 
@@ -46,7 +56,7 @@ class SessionAuth(httpx.Auth):
         rewind = _rewinder(request)
         first = self._session.credential(send=self._send)
         response = yield _signed(request, first)
-        if self._refused(response):
+        if self._refused(request, response):
             newer = self._session.credential(refused=first.access_token, send=self._send)
             if newer.replaces(first):
                 rewind()
@@ -59,16 +69,19 @@ class SessionAuth(httpx.Auth):
         rewind = _rewinder(request)
         first = await self._credential(None)
         response = yield _signed(request, first)
-        if self._refused(response):
+        if self._refused(request, response):
             newer = await self._credential(first.access_token)
             if newer.replaces(first):
                 rewind()
                 response = yield _signed(request, newer)
                 self._session.learn_time(response.headers)
 
-    def _refused(self, response: httpx.Response) -> bool:
+    def _refused(self, request: httpx.Request, response: httpx.Response) -> bool:
         self._session.learn_time(response.headers)
-        return refuses_token(response.status_code, response.headers.get("www-authenticate", ""))
+        # The one that answers has seen no token if it was redirected to from another origin.
+        sent = response.request.headers.get("authorization") == request.headers["authorization"]
+        challenge = response.headers.get("www-authenticate", "")
+        return sent and refuses_token(response.status_code, challenge, bare=self._bare)
 
     async def _credential(self, refused: str | None) -> Credential:
         if (found := self._session.credential_at_hand(refused=refused)) is not None:

@@ -19,12 +19,22 @@ class SessionAuth(AuthBase):
     http: sends the refreshes, for proxies and certificates of your own; not the requests.Session
     that this is the `auth` of. Left out: one is made for each refresh.
 
+    refresh_on_bare_401: whether a 401 without any challenge refuses the token, too: all that API
+    Gateway can say with a Lambda authorizer.
+
     Requests raise what `Session.access_token` raises, and BodyNotReplayable.
     """
 
-    def __init__(self, session: Session, *, http: requests.Session | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        http: requests.Session | None = None,
+        refresh_on_bare_401: bool = True,
+    ) -> None:
         self._session = session
         self._http = http
+        self._bare = refresh_on_bare_401
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         first = self._session.credential(send=self._send)
@@ -35,10 +45,10 @@ class SessionAuth(AuthBase):
         def answered(response: requests.Response, **how: Any) -> requests.Response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             self._session.learn_time(headers)
-            # Not one that this token was not sent with: after a redirect to another origin.
+            # The one that answers has seen no token if it was redirected to from another origin.
             sent = response.request.headers.get("Authorization") == f"Bearer {token}"
-            refused = refuses_token(response.status_code, headers.get("www-authenticate", ""))
-            if not sent or not refused:
+            challenge = headers.get("www-authenticate", "")
+            if not sent or not refuses_token(response.status_code, challenge, bare=self._bare):
                 return response
             newer = self._session.credential(refused=token, send=self._send)
             if not newer.replaces(first):

@@ -145,11 +145,16 @@ def server_ahead_seconds(headers: Mapping[str, str], *, now: float) -> float | N
     return None if date is None else date - now
 
 
-def refuses_token(status: int, www_authenticate: str) -> bool:
-    """Whether an API says that the access token is not good (RFC 6750 section 3.1)."""
+def refuses_token(status: int, www_authenticate: str, *, bare: bool = False) -> bool:
+    """Whether an API says that the access token is not good (RFC 6750 section 3.1).
+
+    bare: what a 401 without any challenge is taken for.
+    """
     if status != 401:
         return False
     challenge = " ".join(www_authenticate[:_MAX_CHALLENGE].split())
+    if not challenge:
+        return bare
     # Two searches, one after the other: in one pattern they would be tried in all combinations.
     scheme = _BEARER.search(challenge)
     return scheme is not None and _INVALID.search(challenge, scheme.end()) is not None
