@@ -155,6 +155,49 @@ def test_a_refresh_does_not_hold_up_the_loop(
     assert asyncio.run(both()) == 200
 
 
+@pytest.mark.parametrize("get", [quick.get_httpx, quick.get_requests, "tasks"])
+def test_while_one_refreshes_early_the_others_go_on_with_the_good_token(
+    session: Session, store: quick.Kept, front: fault_front.Front, get: Any
+) -> None:
+    under_way, let_go = threading.Event(), threading.Event()
+
+    def fault(path: str, number: int) -> str:
+        if path == "/oauth/token":
+            under_way.set()
+            assert let_go.wait(10)
+        return ""
+
+    front.fault = fault
+    store.save(json.dumps({**store.content, "refresh_at": 1}))
+    session._known = None
+    url = f"{front.url}/sessions"
+
+    async def tasks() -> list[int]:
+        async with httpx.AsyncClient(auth=SessionAuth(session), timeout=30) as client:
+            first = asyncio.create_task(client.get(url))
+            assert await asyncio.to_thread(under_way.wait, 10)
+            others = [await asyncio.wait_for(client.get(url), 5) for _ in range(5)]
+            assert not first.done()
+            let_go.set()
+            return [answer.status_code for answer in (*others, await first)]
+
+    def threads() -> list[int]:
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(get, session, url)
+            assert under_way.wait(10)
+            others = [pool.submit(get, session, url).result(5) for _ in range(5)]
+            assert not first.done()
+            let_go.set()
+            return [*others, first.result(10)]
+
+    try:
+        assert (asyncio.run(tasks()) if get == "tasks" else threads()) == [200] * 6
+    finally:
+        let_go.set()
+    assert [seen.status for seen in front.refreshes] == [200]
+    assert len(front.bearers) == 2
+
+
 def test_a_task_that_is_cancelled_does_not_break_off_a_refresh(
     session: Session, store: quick.Kept, front: fault_front.Front
 ) -> None:

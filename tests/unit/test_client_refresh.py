@@ -64,13 +64,33 @@ def test_without_a_usable_hint_it_is_refreshed_at_75_to_80_percent(
     assert len(instants) == 50
 
 
-def test_without_expires_in_a_token_is_good_until_an_api_says_no(world: World) -> None:
+@pytest.mark.parametrize("expires_in", [None, 0, 0.01, "0", -5, "soon"])
+def test_without_a_usable_expires_in_a_token_is_good_until_an_api_says_no(
+    world: World, expires_in: Any
+) -> None:
+    """RFC 6749 section 5.1 only recommends it, and 0 would be a refresh a call"""
     session = world.session()
-    session.start({"access_token": "access-1", "token_type": "bearer", "refresh_token": "r"})
+    session.start(tokens(1, expires_in=expires_in))
     world.now += 10**6
+    world.script = [answer(**tokens(2, expires_in=expires_in))]
+    for number in (1, 2):
+        for _ in range(20):
+            world.now += 1000
+            assert session.access_token() == f"access-{number}"
+        if number == 1:
+            assert session.access_token(refused="access-1") == "access-2"
+    assert len(world.sent) == 1
+
+
+def test_a_second_is_a_lifetime(world: World) -> None:
+    session = world.started()
+    session.start(tokens(1, expires_in=1, refresh_after=0))
+    world.now += 0.74
     assert session.access_token() == "access-1"
-    world.script = [answer(**tokens(2))]
-    assert session.access_token(refused="access-1") == "access-2"
+    assert 0.75 <= world.kept()["refresh_at"] - NOW <= 0.8
+    world.now += 0.25
+    world.script = [answer(**tokens(2, expires_in=1, refresh_after=0))]
+    assert session.access_token() == "access-2"
 
 
 def test_a_refresh_token_that_is_not_rotated_is_kept(world: World) -> None:
@@ -123,8 +143,14 @@ def test_a_token_that_is_old_when_it_arrives_is_used_all_the_same(world: World) 
     """and does not make the session ask in a circle"""
     session = world.started()
     world.now += 3600
-    world.script = [answer(**tokens(2, expires_in=0))]
+
+    def slow(request: Request) -> Response:
+        world.now += 2
+        return answer(**tokens(2, expires_in=1))
+
+    world.script = [slow]
     assert session.access_token() == "access-2"
+    assert world.kept()["expires_at"] < world.now
 
 
 # --- clocks --------------------------------------------------------------------------------------

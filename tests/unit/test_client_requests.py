@@ -23,6 +23,7 @@ class Server:
 
     def __init__(self, **metadata: Any) -> None:
         self.requests: list[Request] = []
+        self.now = 0.0
         self.answers: dict[str, Response] = {
             "https://id.test/token": self.json(TOKENS),
             "https://id.test/.well-known/oauth-authorization-server/tenant": self.json(
@@ -43,8 +44,10 @@ class Server:
             MemoryStore(),
             **{"client_id": "app", "give_up_after_seconds": 0, **settings},
             send=self.send,
+            clock=lambda: self.now,
         )
-        session.start({**TOKENS, "access_token": "a1", "refresh_token": "r1", "expires_in": 0})
+        session.start({**TOKENS, "access_token": "a1", "refresh_token": "r1"})
+        self.now += 3600
         return session
 
     def form(self) -> dict[str, list[str]]:

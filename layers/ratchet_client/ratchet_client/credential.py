@@ -14,6 +14,8 @@ VERSION = 1
 # A token that is about to expire does not arrive in time: 10 seconds, or a tenth of a short life.
 MARGIN_SECONDS = 10
 MARGIN_PART = 0.1
+# A server that says less, 0 mostly, knows none: to believe it would be a refresh a call.
+SHORTEST_LIFE_SECONDS = 1
 # `Date` has whole seconds, and the answer took its time: a smaller difference says nothing.
 SKEW_SECONDS = 2.0
 # A token that will be got only later than this from now was got before our clock was put back (or
@@ -131,6 +133,8 @@ class Credential:
     ) -> "Credential":
         """With the tokens of an answer to a request that was sent at `now`, or later."""
         life, after = tokens.expires_in_seconds, tokens.refresh_after_seconds
+        if life is not None and life < SHORTEST_LIFE_SECONDS:
+            life = None
         if life is not None and (after is None or not 0 < after < life):
             after = life * uniform(0.75, 0.8)
         return Credential(

@@ -84,7 +84,9 @@ class SessionAuth(httpx.Auth):
         return sent and refuses_token(response.status_code, challenge, bare=self._bare)
 
     async def _credential(self, refused: str | None) -> Credential:
-        if (found := self._session.credential_at_hand(refused=refused)) is not None:
+        refreshing = bool(self._flights)
+        found = self._session.credential_at_hand(refused=refused, refreshing=refreshing)
+        if found is not None:
             return found
         # One future for all tasks that want the same; a task that is cancelled does not end it.
         return await asyncio.shield(asyncio.wrap_future(self._flight(refused)))

@@ -139,12 +139,18 @@ class Session:
         found = self.credential_at_hand(refused=refused)
         return None if found is None else found.access_token
 
-    def credential_at_hand(self, *, refused: str | None = None) -> Credential | None:
-        """As `at_hand`, with what is known of the token."""
+    def credential_at_hand(
+        self, *, refused: str | None = None, refreshing: bool = False
+    ) -> Credential | None:
+        """As `at_hand`, with what is known of the token.
+
+        refreshing: somebody is at it; a token that is still good will do.
+        """
         known = self._known
         if known is None or known.ended or known.access_token == refused or self._unsaved:
             return None
-        return known if self._step(known, refused) is Step.USE else None
+        step = self._step(known, refused)
+        return known if step is Step.USE or (refreshing and step is Step.REFRESH_EARLY) else None
 
     def learn_time(self, headers: Mapping[str, str]) -> None:
         """From the `date` of an API's answer (names in lower case): is its clock ahead of ours?"""
