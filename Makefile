@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help run test races model engine faults garbage fuzz-api fuzz-parser bench-sweep browser screenshots clients lint format requirements openapi licences audit sbom clean setup
+.PHONY: help item-fixtures run test races model engine faults garbage fuzz-api fuzz-parser bench-sweep browser screenshots clients lint format requirements openapi licences audit sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -22,6 +22,7 @@ help:
 	@echo 'make browser       the module for pages and the session page, in Chromium; needs chromium, Node.js 20, npm'
 	@echo 'make screenshots   take the pictures of docs/sessions-page.md anew'
 	@echo 'make clients       ratchet_client in 50 processes at once, lost answers, an outage, kills; PROCESSES= SEED='
+	@echo 'make item-fixtures write the items of a new schema version (docs/upgrading.md); VERSION=v2'
 	@echo 'make lint          ruff, mypy and cfn-lint; looks for secrets'
 	@echo 'make format        let ruff put the code in order'
 	@echo 'make openapi       make what GET /openapi.json serves of docs/openapi.yaml'
@@ -78,6 +79,13 @@ screenshots: setup
 
 clients: setup
 	@$(BIN)/python -m tests.clients.numbers --processes $(or $(PROCESSES),50) $(if $(SEED),--seed $(SEED))
+
+# Never again for a version that has been released: docs/upgrading.md, "Changing an item".
+item-fixtures: setup
+	@test -n '$(VERSION)' || { echo 'Name it: make item-fixtures VERSION=v2'; exit 2; }
+	@ITEM_FIXTURES='$(VERSION)' $(BIN)/pytest tests/functional/test_upgrades.py -k shape -q
+	@test -e tests/fixtures/items/$(VERSION)/others/secrets.json || \
+	  echo "Add tests/fixtures/items/$(VERSION)/others/secrets.json by hand, from the version before."
 
 model: setup
 	@$(BIN)/python -m tests.engine.model --examples $(or $(EXAMPLES),2000) $(if $(SEED),--seed $(SEED))
