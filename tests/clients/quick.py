@@ -20,11 +20,10 @@ from ratchet_client.requests_auth import SessionAuth as RequestsAuth
 from tests.clients import fault_front
 from tests.local_stack import LocalStack
 
-ACCESS_SECONDS = 2
 NATIVE, SERVER, BACKEND = "quick-native", "quick-server", "quick-backend"
-LONG_LIVED = "long-native"
+SECOND, LONG_LIVED = "second-native", "long-native"
 SECRET = "quick-secret: ä%"
-_POLICY = {"preset": "native", "access_ttl_seconds": ACCESS_SECONDS, "leeway_seconds": 0}
+_POLICY = {"preset": "native", "access_ttl_seconds": 2, "leeway_seconds": 0}
 _LONG = {"preset": "native", "leeway_seconds": 0}
 
 
@@ -49,6 +48,7 @@ def register(stack: LocalStack) -> None:
     policies: dict[str, dict[str, Any]] = {
         NATIVE: _POLICY,
         SERVER: _POLICY,
+        SECOND: {**_POLICY, "access_ttl_seconds": 1},
         LONG_LIVED: _LONG,
         BACKEND: {"preset": "machine"},
     }
@@ -62,7 +62,7 @@ def register(stack: LocalStack) -> None:
             grant_types=frozenset({grant}),
             scopes=frozenset({"profile"}),
             starts_sessions_for=frozenset(
-                {NATIVE, SERVER, LONG_LIVED} if client_id == BACKEND else ()
+                {NATIVE, SERVER, SECOND, LONG_LIVED} if client_id == BACKEND else ()
             ),
             policy=Policy.from_mapping(policy),
         )
@@ -79,6 +79,18 @@ def start(stack: LocalStack, sub: str, client_id: str = NATIVE) -> Mapping[str, 
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def generation(stack: LocalStack, sid: str) -> int:
+    """How often the server has rotated the refresh token of this session."""
+    found = running.find(stack.tree)
+    assert found is not None
+    item = boto3.client("dynamodb", **aws(stack)).get_item(
+        TableName=found.environment["RATCHET_SESSIONS_TABLE"],
+        Key={"sid": {"S": sid}},
+        ConsistentRead=True,
+    )
+    return int(item["Item"]["generation"]["N"])
 
 
 def session(url: str, store: Store, **settings: Any) -> Session:

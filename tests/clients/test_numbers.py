@@ -15,7 +15,7 @@ SEED = int(os.environ.get("RATCHET_SEED") or secrets.randbits(32))
 def test_processes_that_share_a_session_refresh_once_per_expiry(
     quick_stack: LocalStack, tmp_path: Path
 ) -> None:
-    numbers.one_refresh_each(quick_stack, tmp_path, processes=4, calls=8)
+    numbers.one_refresh_each(quick_stack, tmp_path, processes=5, calls=15, pause=0.3)
 
 
 def test_a_server_that_loses_every_third_answer_signs_nobody_out(

@@ -10,11 +10,27 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ratchet_client import FileStore, RatchetClientError, RefreshUnavailable, Session
 
 LOST = "no answer"
+
+
+class Noted(FileStore):
+    """Writes down what is saved, and when, beside the file: a line each."""
+
+    def save(self, text: str) -> None:
+        line = json.dumps({**json.loads(text), "saved_at": time.time()})
+        # Only whoever has the lock writes.
+        with notes(self.path).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+        super().save(text)
+
+
+def notes(path: Path) -> Path:
+    return path.with_suffix(".notes")
 
 
 def caller(front: str, session: Session) -> Callable[[str], int | str]:
@@ -59,7 +75,7 @@ def caller(front: str, session: Session) -> Callable[[str], int | str]:
 
 
 def main(url: str, store: str, client_id: str, calls: str, pause: str, front: str) -> None:
-    session = Session(FileStore(store), client_id=client_id, token_endpoint=f"{url}/oauth/token")
+    session = Session(Noted(store), client_id=client_id, token_endpoint=f"{url}/oauth/token")
     call = caller(front, session)
     seen: Counter[Any] = Counter()
     done = 0
