@@ -1,31 +1,28 @@
 /**
  * Keeps a person signed in, in all tabs of an origin at once: docs/browser.md. Nothing to install.
  *
- * The access token is in memory. The refresh token is in a cookie that no script can read. In
- * localStorage are the Idempotency-Key of a refresh that has no answer yet, and the order of the
- * last change; both are worth nothing without the cookie.
+ * The access token is in memory. The refresh token is in a cookie that no script can read. Stored
+ * is what is worth nothing without it: in a cookie of the site, for all origins that
+ * share the refresh token, the Idempotency-Key of a refresh that has no answer yet; in localStorage
+ * the order of the last change, and until when the service wants to be left alone.
  *
  *     tab A  ── lock ── POST /oauth/refresh ── tells the others ── unlock
  *     tab B  ──────────────── waits ───────────────────────────── lock ── has A's word: unlock
  */
 
-/**
- * @typedef {object} Access
+/** @typedef {object} Access
  * @property {string} token
  * @property {string} sid the session
  * @property {number} refreshAt milliseconds of Date.now(), as are the others
- * @property {number} expiresAt
+ * @property {number} goodUntil
  * @property {number} idleDeadlineAt
  * @property {number} sessionDeadlineAt
- * @property {number} renewedAt when an API's refusal of the one before made it, else 0
- */
+ * @property {number} renewedAt when an API's refusal of the one before made it, else 0 */
 
-/**
- * What a tab knows, and what tabs tell each other. Of two the one with the higher order is newer.
+/** What a tab knows, and what tabs tell each other. Of two the one with the higher order is newer.
  * @typedef {{order: number, access?: Access, ended?: {reason: string, description: string}}} State
  * @typedef {{order: number, access: Access}} Held
- * @typedef {{ok: boolean, status: number, retryAfter: number, body: any, sentAt: number}} Answer
- */
+ * @typedef {{ok: boolean, status: number, retryAfter: number, body: any, sentAt: number}} Answer */
 
 /** The session is over, or there is none. Only a new sign-in helps. */
 export class SessionEnded extends Error {
@@ -37,9 +34,10 @@ export class SessionEnded extends Error {
   }
 }
 
-/** The service did not answer. That says nothing about the session: try again later. */
+/** No answer, or not yet: that says nothing about the session. Try again later. */
 export class Unreachable extends Error {
   name = "Unreachable";
+  message = "The sign-in service cannot be reached. Nothing is lost; try again later.";
 }
 
 /** The service said no, and not that the session is over: wrong credentials, for example. */
@@ -64,6 +62,8 @@ const PATIENCE_MS = 30_000; // until somebody who waits is told that the service
 const WORD_MS = 1_000; // until another tab's word counts as lost
 const LEFT_MS = 5_000; // what an access token needs for its way
 const MINUTE_MS = 60_000;
+const HOLD_MS = 300_000; // the longest Retry-After that is obeyed
+const REFRESH = "/oauth/refresh";
 
 export class Session {
   /** @type {State} */
@@ -74,6 +74,7 @@ export class Session {
   #clientId;
   #onSessionStarted;
   #onSessionEnded;
+  #refreshOnBare401;
   #tabs;
 
   /**
@@ -84,12 +85,15 @@ export class Session {
    *     not have: after the first refresh, a sign-in here, or one in another tab
    * @param {(reason: string) => void} [options.onSessionEnded] the session is over, here or in
    *     another tab; once in each. Not for a visit without a session
+   * @param {boolean} [options.refreshOnBare401] whether a 401 of an API that does not say why, or
+   *     not so that this page may read it, is taken for an expired token
    */
-  constructor({ issuer, clientId, onSessionStarted = () => {}, onSessionEnded = () => {} }) {
+  constructor({ issuer, clientId, onSessionStarted, onSessionEnded, refreshOnBare401 = true }) {
     this.#issuer = new URL(issuer).href.replace(/\/$/, "");
     this.#clientId = clientId;
     this.#onSessionStarted = onSessionStarted;
     this.#onSessionEnded = onSessionEnded;
+    this.#refreshOnBare401 = refreshOnBare401;
     this.#tabs = new BroadcastChannel(`ratchet-${clientId}`);
     this.#tabs.onmessage = ({ data }) => {
       if (data.order > this.#state.order) this.#become(data);
@@ -109,7 +113,7 @@ export class Session {
   /** When the session ends unless it is used, and when in any case, as Dates. Null without one. */
   get deadlines() {
     const { access } = this.#state;
-    if (access === undefined) return null;
+    if (!access) return null;
     return { idle: new Date(access.idleDeadlineAt), absolute: new Date(access.sessionDeadlineAt) };
   }
 
@@ -119,8 +123,8 @@ export class Session {
   }
 
   /**
-   * `fetch` with the access token: for your own APIs only. A 401 with `invalid_token` is repeated
-   * once, with a new token; not if the body is a stream, which cannot be sent twice.
+   * `fetch` with the access token: for your own APIs only. A 401 with `invalid_token`, or without a
+   * word, is repeated once, with a new token; not if the body is a stream, which cannot be sent twice.
    * Throws what `fetch` and `accessToken` do.
    * @param {RequestInfo | URL} input  @param {RequestInit} [init]
    */
@@ -129,11 +133,11 @@ export class Session {
     const again = init?.body instanceof ReadableStream ? null : request.clone();
     const { order, access } = await this.#held();
     const answer = await fetch(authorized(request, access));
-    const challenge = answer.headers.get("WWW-Authenticate") ?? "";
-    const expired = answer.status === 401 && challenge.includes('error="invalid_token"');
+    const says = answer.headers.get("WWW-Authenticate");
+    const expired = says ? says.includes('error="invalid_token"') : this.#refreshOnBare401;
     // An API that refuses a token which its refusal has just made does not get another one.
     const renewed = Math.abs(Date.now() - access.renewedAt) < MINUTE_MS;
-    if (!expired || again === null || renewed) return answer;
+    if (answer.status !== 401 || !expired || again === null || renewed) return answer;
     const next = await this.#newer(order, Date.now());
     // Never as somebody else, who has signed in meanwhile.
     return next.access.sid === access.sid ? fetch(authorized(again, next.access)) : answer;
@@ -153,7 +157,7 @@ export class Session {
   /** For a session that your backend has started with POST /sessions. Throws Refused, Unreachable.
    * @param {string} refreshToken */
   adopt(refreshToken) {
-    return this.#alone(() => this.#start("/oauth/refresh", { refresh_token: refreshToken }));
+    return this.#alone(() => this.#start(REFRESH, { refresh_token: refreshToken }));
   }
 
   /** For an identity provider's ID token, docs/sign-in.md. Throws Refused, Unreachable.
@@ -186,16 +190,17 @@ export class Session {
     const { access, ended } = state;
     // In tasks of their own: what the page does there must not stop a refresh.
     if (access && access.sid !== before.access?.sid) {
-      queueMicrotask(() => this.#onSessionStarted(access.sid));
+      queueMicrotask(() => this.#onSessionStarted?.(access.sid));
     }
     if (ended && (before.access || (!before.ended && ended.reason !== "no_cookie"))) {
-      queueMicrotask(() => this.#onSessionEnded(ended.reason));
+      queueMicrotask(() => this.#onSessionEnded?.(ended.reason));
     }
   }
 
   /** Something has changed, for all tabs. @param {Omit<State, "order">} news */
   #announce(news) {
-    localStorage.removeItem(this.#item("key"));
+    share(this.#item("key"), "");
+    localStorage.removeItem(this.#item("hold"));
     // Counted up, so that a clock that was set back does not make news look old.
     const order = Math.max(Date.now(), this.#state.order + 1, this.#lastOrder() + 1);
     localStorage.setItem(this.#item("order"), String(order));
@@ -212,9 +217,15 @@ export class Session {
     return this.#state.order > 0 && this.#lastOrder() > this.#state.order;
   }
 
-  /** @param {"key" | "order"} name */
+  /** For how many milliseconds the service wants no refresh, as it told any tab. */
+  #heldBack() {
+    const ms = Number(localStorage.getItem(this.#item("hold"))) - Date.now();
+    return ms > 0 && ms < 2 * HOLD_MS ? ms : 0; // more: the clock was set back
+  }
+
+  /** @param {"key" | "order" | "hold"} name */
   #item(name) {
-    return `ratchet-${name}-${this.#clientId}`;
+    return `ratchet-${name}-${encodeURIComponent(this.#clientId)}`;
   }
 
   // --- refreshing --------------------------------------------------------------------------------
@@ -224,7 +235,7 @@ export class Session {
     const { order, access, ended } = this.#state;
     if (this.#missedWord()) return this.#newer(order);
     if (ended) throw new SessionEnded(ended);
-    if (!good(access)) return this.#newer(order);
+    if (!access || Date.now() >= access.goodUntil) return this.#newer(order);
     // What it has will do: nobody waits for the next one, and an outage shows only at its end.
     this.#ahead();
     return { order, access };
@@ -236,11 +247,7 @@ export class Session {
     const due = access !== undefined && Date.now() >= access.refreshAt;
     if (this.#refreshing || !(due || this.#missedWord())) return;
     this.#refreshing = true;
-    this.#newer(order)
-      .catch(() => {})
-      .finally(() => {
-        this.#refreshing = false;
-      });
+    this.#newer(order).catch(() => {}).finally(() => (this.#refreshing = false));
   }
 
   /** What is newer than `order`: of another tab, else of the service.
@@ -253,7 +260,7 @@ export class Session {
       }
       const { order: known, access, ended } = this.#state;
       if (known > order && ended) throw new SessionEnded(ended);
-      if (known > order && good(access)) return { order: known, access };
+      if (known > order && access && Date.now() < access.goodUntil) return { order: known, access };
       return this.#refreshed(renewedAt);
     });
   }
@@ -261,10 +268,10 @@ export class Session {
   /** @param {number} renewedAt */
   async #refreshed(renewedAt) {
     // Kept until there is an answer, by the next page too: with it a lost one can be asked for again.
-    const key = localStorage.getItem(this.#item("key")) ?? crypto.randomUUID();
-    localStorage.setItem(this.#item("key"), key);
+    const key = shared(this.#item("key")) ?? crypto.randomUUID();
+    share(this.#item("key"), key);
     try {
-      return await this.#start("/oauth/refresh", {}, key, renewedAt);
+      return await this.#start(REFRESH, {}, key, renewedAt);
     } catch (error) {
       if (!(error instanceof Refused) || error.error !== "invalid_grant") throw error;
       const ended = { reason: error.reason ?? error.error, description: error.message };
@@ -273,21 +280,22 @@ export class Session {
     }
   }
 
-  /**
-   * @param {string} path  @param {Record<string, string>} parameters
-   * @param {string} [key]  @param {number} [renewedAt]  @returns {Promise<Held>}
-   */
+  /** @param {string} path  @param {Record<string, string>} parameters  @param {string} [key]
+   * @param {number} [renewedAt]  @returns {Promise<Held>} */
   async #start(path, parameters, key = crypto.randomUUID(), renewedAt = 0) {
     const answer = await this.#ask(path, parameters, key);
     if (!answer.ok) throw new Refused(answer);
     const { body, sentAt } = answer;
     /** @param {number} seconds */
     const at = (seconds) => sentAt + seconds * 1000;
+    // Of a token that is good for no time, or nobody knows how long, there is one a minute.
+    const lasts = body.expires_in > 0 ? body.expires_in : 60;
+    const after = body.refresh_after;
     const access = {
       token: body.access_token,
       sid: body.sid,
-      refreshAt: at(body.refresh_after),
-      expiresAt: at(body.expires_in),
+      refreshAt: at(after > 0 && after < lasts ? after : lasts * 0.75),
+      goodUntil: at(lasts) - Math.min(LEFT_MS, lasts * 250),
       idleDeadlineAt: at(body.refresh_token_expires_in),
       sessionDeadlineAt: at(body.session_expires_in),
       renewedAt,
@@ -298,39 +306,37 @@ export class Session {
 
   // --- the service -------------------------------------------------------------------------------
 
-  /**
-   * What sets or clears the cookie, in one tab at a time: no late answer overwrites a newer one.
-   * @template T
-   * @param {(queued: boolean) => Promise<T>} work `queued`: after somebody else
-   * @returns {Promise<T>}
-   */
+  /** What sets or clears the cookie, in one tab at a time: no late answer overwrites a newer one.
+   * @template T  @param {(queued: boolean) => Promise<T>} work `queued`: after somebody else
+   * @returns {Promise<T>} */
   async #alone(work) {
     const { locks } = navigator;
     const name = `ratchet-${this.#clientId}`;
-    const at = await locks.request(name, { ifAvailable: true }, async (lock) =>
-      lock === null ? null : { done: await work(false) },
-    );
-    if (at !== null) return at.done;
+    const done = await locks.request(name, { ifAvailable: true }, async (lock) => lock && [await work(false)]);
+    if (done !== null) return done[0];
     const patience = new AbortController();
-    const timer = setTimeout(() => patience.abort(unreachable()), PATIENCE_MS);
+    const timer = setTimeout(() => patience.abort(new Unreachable()), PATIENCE_MS);
     return locks.request(name, { signal: patience.signal }, () => {
       clearTimeout(timer);
       return work(true);
     });
   }
 
-  /**
-   * The answer to a request, which is repeated until there is one. Throws Unreachable.
+  /** The answer to a request, which is repeated until there is one. Throws Unreachable.
    * @param {string} path  @param {Record<string, string>} parameters  @param {string} key
-   * @returns {Promise<Answer>}
-   */
+   * @returns {Promise<Answer>} */
   async #ask(path, parameters, key) {
     const address = `${this.#issuer}${path}?client_id=${encodeURIComponent(this.#clientId)}`;
     const until = performance.now() + PATIENCE_MS;
     const closed = this.#closed.signal;
+    let ms = path === REFRESH ? this.#heldBack() : 0;
+    let asked = ms / 1000; // of the service: Retry-After
     for (let wait = 1_000; ; wait *= 2) {
+      if (closed.aborted || performance.now() + ms > until) throw new Unreachable();
+      // Back online it goes on at once, unless it was asked to wait.
+      if (ms > 0) await pause(ms, [closed, "abort"], [asked ? closed : window, "online"]);
       const sentAt = Date.now();
-      let asked = 0;
+      asked = 0;
       try {
         const answer = await fetch(address, {
           method: "POST",
@@ -341,25 +347,20 @@ export class Session {
           signal: AbortSignal.any([closed, AbortSignal.timeout(ANSWER_MS)]),
         });
         const { ok, status } = answer;
-        asked = Number(answer.headers.get("Retry-After"));
-        if (status < 500) {
-          const text = await answer.text();
-          return { ok, status, retryAfter: asked, body: text && JSON.parse(text), sentAt };
-        }
+        asked = Number(answer.headers.get("Retry-After")) || 0;
+        const later = status >= 500 || (status === 429 && path === REFRESH);
+        const text = later ? "" : await answer.text();
+        const body = (text && JSON.parse(text)) || {};
+        const whole = !ok || path === "/oauth/revoke" || typeof body.access_token === "string";
+        if (!later && whole) return { ok, status, retryAfter: asked, body, sentAt };
       } catch {
         // No answer, half an answer, or somebody else's.
       }
       // Neither that nor 5xx says anything about the session: the same again, with the same key.
-      const ms = (asked * 1000 || wait) * (1 + Math.random() / 4);
-      if (closed.aborted || performance.now() + ms > until) throw unreachable();
-      await pause(ms, [window, "online"], [closed, "abort"]);
+      ms = Math.min(asked * 1000 || wait, HOLD_MS) * (1 + Math.random() / 4);
+      if (asked && path === REFRESH) localStorage.setItem(this.#item("hold"), `${Date.now() + ms}`);
     }
   }
-}
-
-/** @param {Access | undefined} access  @returns {access is Access} */
-function good(access) {
-  return access !== undefined && Date.now() < access.expiresAt - LEFT_MS;
 }
 
 /** @param {Request} request  @param {Access} access */
@@ -368,22 +369,31 @@ function authorized(request, { token }) {
   return request;
 }
 
-function unreachable() {
-  return new Unreachable("The sign-in service cannot be reached. Nothing is lost; try again later.");
+/** In a cookie of the site, which is as far as the refresh token's is sent. "" takes it away.
+ * @param {string} name  @param {string} value */
+function share(name, value) {
+  // A day: for so long the service knows an Idempotency-Key.
+  const rest = `Path=/; Max-Age=${value ? 86_400 : 0}; Secure; SameSite=Strict`;
+  const labels = location.hostname.split(".");
+  // The site is the widest domain that the browser takes.
+  for (let at = labels.length - 1; at >= 0 && (shared(name) ?? "") !== value; at--) {
+    document.cookie = `${name}=${value}; Domain=${labels.slice(at).join(".")}; ${rest}`;
+  }
+}
+
+/** @param {string} name */
+function shared(name) {
+  const pairs = document.cookie.split("; ").map((pair) => pair.split("="));
+  return pairs.find(([known, value]) => known === name && /^[0-9a-f-]{36}$/.test(value))?.[1];
 }
 
 /** Ends with the first of these events, or after so many milliseconds.
- * @param {number} ms  @param {[EventTarget, string][]} events  @returns {Promise<void>} */
-function pause(ms, ...events) {
-  return new Promise((resolve) => {
-    const over = new AbortController();
-    const timer = setTimeout(() => over.abort(), ms);
-    over.signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-    for (const [target, type] of events) {
-      target.addEventListener(type, () => over.abort(), { signal: over.signal });
-    }
+ * @param {number} ms  @param {[EventTarget, string][]} events */
+async function pause(ms, ...events) {
+  const over = new AbortController();
+  await new Promise((resolve) => {
+    setTimeout(resolve, ms);
+    for (const [target, type] of events) target.addEventListener(type, resolve, { signal: over.signal });
   });
+  over.abort();
 }

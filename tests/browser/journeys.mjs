@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { api, call, operator, run, sites } from "./driver.mjs";
-import { COOKIE, ORDERS, open, refused, sidOf, signedIn } from "./tab.mjs";
+import { COOKIE, KEY, LOST, ORDERS, open, refused, sidOf, signedIn } from "./tab.mjs";
 
 const DAY = 86_400;
 
@@ -106,8 +106,7 @@ const journeys = {
   async "an answer that was lost is asked for again"(context) {
     const { page, sid } = await signedIn(context);
     const { [COOKIE]: before } = await cookies(context);
-    const key = "the-key-of-the-lost-one";
-    await page.evaluate((key) => localStorage.setItem("ratchet-key-demo-browser", key), key);
+    await page.evaluate(([name, key]) => (document.cookie = `${name}=${key}`), [KEY, LOST]);
     // The service has rotated, the browser never heard of it.
     await call("POST", "/oauth/refresh", {
       form: { client_id: "demo-browser" },
@@ -115,7 +114,7 @@ const journeys = {
         ...asking,
         Origin: sites.page,
         Cookie: `${COOKIE}=${before.value}`,
-        "Idempotency-Key": key,
+        "Idempotency-Key": LOST,
       },
     });
     assert.equal(await refused(page), null);

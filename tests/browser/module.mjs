@@ -1,80 +1,11 @@
 // What browser/ratchet.js promises, each as a sentence of docs/browser.md. Run by test_browser.py.
 
 import assert from "node:assert/strict";
-import { call, operator, run, sites, startSession } from "./driver.mjs";
-import { COOKIE, ORDERS, open, refused, sidOf, signedIn, told, tokenOf } from "./tab.mjs";
-
-const REFRESH = /\/oauth\/refresh/;
-const KEY = "ratchet-key-demo-browser";
-const MINUTES = 60_000;
-
-/** The requests for a refresh that the tabs send from now on; `Idempotency-Key` of each. */
-function refreshes(context) {
-  const keys = [];
-  context.on("request", (request) => {
-    if (request.method() === "POST" && REFRESH.test(request.url())) {
-      keys.push(request.headers()["idempotency-key"]);
-    }
-  });
-  return keys;
-}
-
-/** What a tab asks of the service, without the answer: the service has rotated, the tab waits. */
-async function rotate(context, request) {
-  const cookie = (await context.cookies()).find(({ name }) => name === COOKIE);
-  await call("POST", "/oauth/refresh", {
-    form: Object.fromEntries(new URLSearchParams(request.postData())),
-    headers: {
-      "Ratchet-Refresh-Token": "cookie",
-      "Idempotency-Key": request.headers()["idempotency-key"],
-      Origin: sites.page,
-      Cookie: `${COOKIE}=${cookie.value}`,
-    },
-  });
-}
-
-/** An API of the page's that answers with these statuses, one after the other. */
-async function orders(page, answers) {
-  const seen = [];
-  await page.route(/\/orders$/, async (route) => {
-    const request = route.request();
-    seen.push({ authorization: request.headers().authorization, body: request.postData() });
-    const [status, challenge = ""] = answers[Math.min(seen.length, answers.length) - 1];
-    await route.fulfill({ status, headers: { "WWW-Authenticate": challenge } });
-  });
-  return seen;
-}
-
-const EXPIRED = [401, 'Bearer realm="orders", error="invalid_token", error_description="…"'];
-
-const post = (page, body) =>
-  page.evaluate((body) => session.fetch("/orders", { method: "POST", body }).then((a) => a.status), body);
-
-/** Calls `work` until `wanted` has ended. */
-async function during(wanted, work) {
-  let ended = false;
-  const end = wanted.finally(() => (ended = true));
-  end.catch(() => {});
-  while (!ended) {
-    await work();
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  return end;
-}
-
-async function eventually(check) {
-  for (let tries = 0; !(await check()); tries++) {
-    assert.ok(tries < 100, `never: ${check}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-/** As another tab covers it, or no longer does. */
-const turn = (page, state) =>
-  page.evaluate((state) => {
-    Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, state);
+import { operator, run, sites, startSession } from "./driver.mjs";
+import {
+  during, EXPIRED, eventually, KEY, LOST, MINUTES, open, ORDERS, orders, post, REFRESH, refreshes, refused,
+  rotate, shared, sidOf, signedIn, told, tokenOf, turn,
+} from "./tab.mjs";
 
 const journeys = {
   async "the page of the documentation signs in, asks an API and signs out"(context) {
@@ -163,7 +94,7 @@ const journeys = {
   async "a refusal for another reason is passed on, and so is one of a stream"(context) {
     const { page } = await signedIn(context);
     const sent = refreshes(context);
-    for (const answer of [[401, 'Bearer realm="orders"'], [401], [403, EXPIRED[1]]]) {
+    for (const answer of [[401, 'Bearer realm="orders"'], [403, EXPIRED[1]], [403]]) {
       const seen = await orders(page, [answer]);
       assert.equal(await post(page, "3 apples"), answer[0]);
       assert.equal(seen.length, 1);
@@ -264,7 +195,7 @@ const journeys = {
     await eventually(() => sent.length > 0);
     await new Promise((resolve) => setTimeout(resolve, 200));
     const offline = sent.length;
-    assert.equal(await page.evaluate((key) => localStorage.getItem(key), KEY), sent[0]);
+    assert.equal(await shared(page), sent[0]);
     await context.setOffline(false);
     await token;
     assert.equal(sent.length, offline + 1);
@@ -322,11 +253,11 @@ const journeys = {
 
   async "a wrong password does not forget a refresh without an answer"(context) {
     const { page } = await signedIn(context);
-    await page.evaluate((key) => localStorage.setItem(key, "the-key-of-the-lost-one"), KEY);
+    await page.evaluate(([name, key]) => (document.cookie = `${name}=${key}`), [KEY, LOST]);
     await page.evaluate(() => session.signIn("ada@example.com", "staple").catch(() => {}));
     const sent = refreshes(context);
     assert.equal(await refused(page), null);
-    assert.deepEqual(sent, ["the-key-of-the-lost-one"]);
+    assert.deepEqual(sent, [LOST]);
   },
 
   async "a tab refreshes ahead of time, and right after the laptop slept"(context) {
@@ -338,7 +269,7 @@ const journeys = {
     assert.equal(sent.length, 0);
     await context.clock.fastForward(9 * MINUTES);
     await eventually(() => sent.length === 1);
-    await page.waitForFunction((key) => !localStorage.getItem(key), KEY);
+    await page.waitForFunction(() => document.cookie === "");
     // No timer comes: the clock stands, at a later time, and the network is back.
     await context.clock.pauseAt(Date.now() + 55 * MINUTES);
     await context.clock.setSystemTime(Date.now() + 600 * MINUTES);

@@ -1,6 +1,7 @@
 // A tab with browser/ratchet.js in it: `session`, and in `told` what it was told.
 
-import { sites, startSession } from "./driver.mjs";
+import assert from "node:assert/strict";
+import { call, sites, startSession } from "./driver.mjs";
 
 export const COOKIE = "__Host-Http-ratchet-demo-browser";
 
@@ -32,3 +33,85 @@ export const sidOf = async (page) => JSON.parse(atob((await tokenOf(page)).split
 
 /** [["started", sid], ["ended", reason], …] */
 export const told = (page) => page.evaluate(() => told);
+
+export const REFRESH = /\/oauth\/refresh/;
+export const KEY = "ratchet-key-demo-browser";
+export const LOST = "00000000-0000-4000-8000-000000000000";
+export const MINUTES = 60_000;
+
+/** The requests for a refresh that the tabs send from now on; `Idempotency-Key` of each. */
+export function refreshes(context) {
+  const keys = [];
+  context.on("request", (request) => {
+    if (request.method() === "POST" && REFRESH.test(request.url())) {
+      keys.push(request.headers()["idempotency-key"]);
+    }
+  });
+  return keys;
+}
+
+/** What a tab asks of the service, without the answer: the service has rotated, the tab waits. */
+export async function rotate(context, request) {
+  const { hostname } = new URL(request.url());
+  const form = Object.fromEntries(new URLSearchParams(request.postData()));
+  const name = `__Host-Http-ratchet-${form.client_id}`;
+  const all = await context.cookies();
+  const { value } = all.find((cookie) => cookie.name === name && cookie.domain === hostname);
+  await call("POST", "/oauth/refresh", {
+    form,
+    headers: {
+      "Ratchet-Refresh-Token": "cookie",
+      "Idempotency-Key": request.headers()["idempotency-key"],
+      Origin: new URL(request.frame().url()).origin,
+      Cookie: `${name}=${value}`,
+    },
+  });
+}
+
+/** An API of the page's that answers with these statuses, one after the other. */
+export async function orders(page, answers) {
+  const seen = [];
+  await page.route(/\/orders$/, async (route) => {
+    const request = route.request();
+    seen.push({ authorization: request.headers().authorization, body: request.postData() });
+    const [status, challenge] = answers[Math.min(seen.length, answers.length) - 1];
+    await route.fulfill({ status, headers: challenge && { "WWW-Authenticate": challenge } });
+  });
+  return seen;
+}
+
+export const EXPIRED = [401, 'Bearer realm="orders", error="invalid_token", error_description="…"'];
+
+export const post = (page, body) =>
+  page.evaluate((body) => session.fetch("/orders", { method: "POST", body }).then((a) => a.status), body);
+
+/** Calls `work` until `wanted` has ended. */
+export async function during(wanted, work) {
+  let ended = false;
+  const end = wanted.finally(() => (ended = true));
+  end.catch(() => {});
+  while (!ended) {
+    await work();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return end;
+}
+
+export async function eventually(check) {
+  for (let tries = 0; !(await check()); tries++) {
+    assert.ok(tries < 100, `never: ${check}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** The Idempotency-Key that waits for an answer, for all pages of the site; undefined for none. */
+export const shared = async (page, name = KEY) =>
+  (await page.evaluate(() => document.cookie)).split("; ").find((pair) => pair.startsWith(`${name}=`))
+    ?.slice(name.length + 1);
+
+/** As another tab covers it, or no longer does. */
+export const turn = (page, state) =>
+  page.evaluate((state) => {
+    Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, state);

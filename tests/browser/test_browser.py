@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,10 +22,10 @@ from ratchet_cli.seed import SECRETS
 from tests.browser.playing import HERE, needed, play, sentences
 from tests.local_stack import ROOT, LocalStack, started
 
-JOURNEYS = ("journeys.mjs", "module.mjs")
+JOURNEYS = ("journeys.mjs", "module.mjs", "faults.mjs")
 MODULE = ROOT / "browser" / "ratchet.js"
-POLICY = "default-src 'none'; script-src 'self'; connect-src http://localhost:* http://127.0.0.1:*;"
-POLICY += " require-trusted-types-for 'script'"
+POLICY = "default-src 'none'; script-src 'self'; connect-src http://localhost:* http://127.0.0.1:*"
+POLICY += " http://*.ratchet.localhost:*; require-trusted-types-for 'script'"
 PAGE = "<!doctype html><script type=module src='/session.js?client_id={}'></script>"
 SCRIPT = """import {{ Session }} from "/ratchet.js";
 window.told = [];
@@ -105,8 +106,8 @@ def site(port_of_api: int) -> Iterator[int]:
             thread.join()
 
 
-def register_shop(stack: LocalStack, origin: str) -> None:
-    """An application that allows this one origin, as a deployed one would."""
+def register(stack: LocalStack, origin: str) -> None:
+    """An application that allows this one origin, as a deployed one would; one without leeway."""
     found = running.read(stack.tree / running.FOLDER)
     assert found is not None
     client = boto3.client(
@@ -125,11 +126,18 @@ def register_shop(stack: LocalStack, origin: str) -> None:
         refresh_cookie=True,
         policy=PRESETS["browser"],
     )
+    strict = replace(
+        shop,
+        client_id="strict",
+        allowed_origins=frozenset({"http://localhost:*"}),
+        policy=replace(PRESETS["browser"], leeway_seconds=0),
+    )
     applications = Applications(client, found.environment["RATCHET_APPLICATIONS_TABLE"])
     applications.put(shop, {"preset": "browser"})
+    applications.put(strict, {"preset": "browser", "leeway_seconds": 0})
     backend = applications.get("demo-backend", 0)
     assert backend is not None
-    every = backend.starts_sessions_for | {"shop"}
+    every = backend.starts_sessions_for | {"shop", "strict"}
     object.__setattr__(backend, "starts_sessions_for", every)
     applications.put(backend, {"preset": "machine"})
 
@@ -143,7 +151,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         port = urlsplit(stack.url).port
         assert port is not None
         page, other = opened.enter_context(site(port)), opened.enter_context(site(port))
-        register_shop(stack, f"http://localhost:{page}")
+        register(stack, f"http://localhost:{page}")
         told = {
             "api": stack.url,
             "backend": f"demo-backend:{SECRETS['demo-backend']}",

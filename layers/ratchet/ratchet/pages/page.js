@@ -73,7 +73,8 @@ export async function ask(path, options) {
 
 /** The JSON of an answer. Throws an Error with the members of a refusal, and its `status`. */
 export async function body(answer) {
-  const told = answer.status === 204 ? {} : await answer.json();
+  const told = answer.status === 204 ? {} : await answer.json().catch(() => null);
+  if (told === null) throw new Error("That was no answer of this service. Try again later.");
   if (answer.ok) return told;
   const wait = answer.status === 429 && answer.headers.get("Retry-After");
   const text = told.error_description ?? "Too many requests; try again later.";

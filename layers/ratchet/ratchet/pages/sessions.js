@@ -5,8 +5,9 @@ import { agentOf, ask, body, deadline, element, find, instant, nameOf, say, show
 
 // What no client id can be is not shown either: an address is anybody's text.
 const CLIENT_ID = new URLSearchParams(location.search).get("client_id")?.match(/^[!-~]{1,64}$/)?.[0] ?? "";
-const KEY = `ratchet-key-${CLIENT_ID}`;
+const KEY = `ratchet-key-${encodeURIComponent(CLIENT_ID)}`;
 const ENDED = 5; // so many of the ended ones are shown at first
+const DAY = 86_400; // for so long the service knows an Idempotency-Key
 const HIDDEN = 2 * 3_600; // so much earlier than it is a deadline may be told to people
 
 // Why a session ended, for the person it belonged to. Other reasons: the service's own description.
@@ -35,10 +36,15 @@ const alone = (work) => navigator.locks.request(`ratchet-${CLIENT_ID}`, work);
 
 const refresh = () =>
   alone(async () => {
-    // Kept until there is an answer, also by the next page: with it a lost one can be asked for again.
-    const key = localStorage.getItem(KEY) ?? crypto.randomUUID();
-    localStorage.setItem(KEY, key);
-    await start("/oauth/refresh", {}, { "Idempotency-Key": key });
+    // Kept until there is an answer, by whichever page: with it a lost one can be asked for again.
+    const key = shared() ?? crypto.randomUUID();
+    share(key);
+    try {
+      await start("/oauth/refresh", {}, { "Idempotency-Key": key });
+    } catch (failure) {
+      if (failure.error === "invalid_grant") share("");
+      throw failure;
+    }
   });
 
 const signIn = (email, password) => alone(() => start("/login", { email, password }));
@@ -49,9 +55,26 @@ async function start(path, parameters, headers) {
     headers: { "Ratchet-Refresh-Token": "cookie", ...headers },
     body: new URLSearchParams({ client_id: CLIENT_ID, ...parameters }),
   });
-  localStorage.removeItem(KEY);
   access = null;
-  ({ access_token: access, sid: here } = await body(answer));
+  const { access_token: token, sid } = await body(answer);
+  if (typeof token !== "string") throw new Error("That was no answer of this service. Try again later.");
+  [access, here] = [token, sid];
+  share("");
+}
+
+/** In a cookie of the site, for all pages that the refresh token is sent from. "" takes it away. */
+function share(key) {
+  const rest = `Path=/; Max-Age=${key ? DAY : 0}; Secure; SameSite=Strict`;
+  const labels = location.hostname.split(".");
+  // The site is the widest domain that the browser takes.
+  for (let at = labels.length - 1; at >= 0 && (shared() ?? "") !== key; at--) {
+    document.cookie = `${KEY}=${key}; Domain=${labels.slice(at).join(".")}; ${rest}`;
+  }
+}
+
+function shared() {
+  const pairs = document.cookie.split("; ").map((pair) => pair.split("="));
+  return pairs.find(([name, value]) => name === KEY && /^[0-9a-f-]{36}$/.test(value))?.[1];
 }
 
 /** What the service answers to this session's access token; one that has run out is renewed. */
