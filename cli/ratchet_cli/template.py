@@ -15,13 +15,16 @@ from ratchet_cli.intrinsics import UnknownIntrinsicError, chosen, value
 
 Template = dict[str, Any]
 
-# The emulator runs neither our functions nor what stands behind them: the gateway, the schedule's
+# The emulator runs neither our functions nor what stands around them: the gateway, the schedule's
 # thread and the files under .ratchet/ do.
 _NOT_EMULATED = (
     "AWS::Serverless::",
-    "AWS::Logs::",
+    "AWS::ApiGatewayV2::",
     "AWS::CloudWatch::",
+    "AWS::IAM::ManagedPolicy",
     "AWS::Lambda::",
+    "AWS::Logs::",
+    "AWS::Route53::",
     "AWS::SQS::",
     "AWS::SecretsManager::RotationSchedule",
 )

@@ -25,6 +25,7 @@ FUNCTIONS = {"ispresent", "count", "count_distinct", "latest", "coalesce", "min"
 # What AWS itself counts, with the dimensions it counts it under.
 AWS = {
     ("AWS/Lambda", "Errors"): {"FunctionName"},
+    ("AWS/Lambda", "Invocations"): {"FunctionName"},
     ("AWS/Lambda", "Throttles"): {"FunctionName"},
     ("AWS/Lambda", "Duration"): {"FunctionName"},
     ("AWS/ApiGateway", "4xx"): {"ApiId"},
@@ -150,12 +151,31 @@ def test_no_table_that_a_client_waits_for_is_throttled_unwatched() -> None:
 
 
 def test_an_alarm_rings_before_api_gateway_refuses_requests_by_itself() -> None:
-    (api,) = of_type("AWS::Serverless::HttpApi").values()
-    limit = api["DefaultRouteSettings"]["ThrottlingRateLimit"]
-    alarm = ALARMS["ApiLimitAlarm"]
-    assert alarm["Threshold"] == 0.8 * limit * alarm["Period"]
-    assert f"More than {limit * 4 // 5} requests a second" in alarm["AlarmDescription"]
-    assert f"At {limit} (" in alarm["AlarmDescription"]
+    """It knows each limit that the API has, at four fifths."""
+    alarm, (api,) = ALARMS["ApiLimitAlarm"], of_type("AWS::Serverless::HttpApi").values()
+    expressions = {
+        each["Id"]: each["Expression"] for each in alarm["Metrics"] if "Expression" in each
+    }
+    limits = [api["DefaultRouteSettings"], *api["RouteSettings"].values()]
+    parameters = {limit["ThrottlingRateLimit"]["Ref"] for limit in limits}
+    parts = expressions.keys() - {"percent"}
+    assert {
+        name for part in parts for name in re.findall(r"\$\{(\w+)\}", expressions[part]["Fn::Sub"])
+    } == parameters
+    listed = ", ".join(part for part in expressions if part in parts)
+    assert expressions["percent"] == f"100 * MAX([{listed}]) / 60"
+    assert alarm["Threshold"] == 80
+    assert {each["MetricStat"]["Period"] for each in alarm["Metrics"] if "MetricStat" in each} == {
+        60
+    }
+    assert all(name in alarm["AlarmDescription"] for name in parameters)
+
+
+def test_an_alarm_of_functions_has_room_for_one_more() -> None:
+    """CloudWatch takes ten metrics and expressions an alarm."""
+    for name in ALARMS:
+        if "Function" in name:
+            assert len(ALARMS[name]["Metrics"]) < 10
 
 
 def test_only_what_happens_every_day_is_watched_by_a_band() -> None:
