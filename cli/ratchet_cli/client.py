@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 import click
@@ -34,12 +34,16 @@ from ratchet_client import (
     Request,
     Session,
     SessionEnded,
+    Store,
     StoreFailed,
 )
 from ratchet_client.authorization_server import checked
 from ratchet_client.credential import loads
 from ratchet_client.token_answer import Later, Refused, Terminal, json_object, read
 from ratchet_client.transport import send
+
+if TYPE_CHECKING:
+    from ratchet_client.keyring_store import KeyringStore
 
 CLIENT_ID = "demo-cli"
 SIGN_IN = 1
@@ -53,16 +57,34 @@ LOGIN_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class SignIn:
-    """Of one person at one service, with one application; in a file of its own."""
+    """Of one person at one service, with one application.
+
+    path: the file of its own that it is in, unless an empty one beside it says that it is an entry
+    of the system's key store.
+    """
 
     issuer: str
     client_id: str
-    store: FileStore
+    path: Path
 
-    def session(self, store: FileStore | MemoryStore | None = None) -> Session:
+    @property
+    def mark(self) -> Path:
+        return self.path.with_suffix(".keyring")
+
+    def store(self) -> FileStore | KeyringStore:
+        return self.key_store() if self.mark.exists() else FileStore(self.path)
+
+    def key_store(self) -> KeyringStore:
+        try:
+            from ratchet_client.keyring_store import KeyringStore
+        except ModuleNotFoundError:
+            raise StoreFailed("for the key store the package keyring is needed") from None
+        return KeyringStore("ratchet", self.path.stem, folder=self.path.parent)
+
+    def session(self, store: Store | None = None) -> Session:
         # Not by the issuer's metadata: that would be a request more for each refresh.
         return Session(
-            store or self.store,
+            store or self.store(),
             client_id=self.client_id,
             token_endpoint=f"{self.issuer}/oauth/token",
             revocation_endpoint=f"{self.issuer}/oauth/revoke",
@@ -83,8 +105,8 @@ def _sign_in(command: Callable[..., Any]) -> Callable[..., Any]:
         with _plainly(
             url, shlex.join(["ratchet", "login", "--issuer", url, "--client-id", client_id])
         ):
-            store = FileStore(path_of(url, client_id))
-            return command(*args, sign_in=SignIn(url, client_id, store), **options)
+            sign_in = SignIn(url, client_id, path_of(url, client_id))
+            return command(*args, sign_in=sign_in, **options)
 
     return wrapper
 
@@ -92,12 +114,14 @@ def _sign_in(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("login")
 @_sign_in
 @click.option("--email", help="Who signs in; asked for if left out.")
-def login_command(sign_in: SignIn, email: str | None) -> None:
+@click.option("--keyring", is_flag=True, help="Keep the tokens in the system's key store.")
+def login_command(sign_in: SignIn, email: str | None, keyring: bool) -> None:
     """Sign in with e-mail address and password, and stay signed in.
 
     The password is asked for; without a terminal it is the first line of standard input. The tokens
-    are kept in a file in your configuration folder that nobody else can read. A sign-in that was
-    there before is replaced, and its session ended.
+    are kept in a file in your configuration folder that nobody else can read, with --keyring in the
+    key store: Keychain, Secret Service. A sign-in that was there before is replaced, and its
+    session ended.
     """
     from ratchet_cli.typed_password import typed_password
 
@@ -105,13 +129,24 @@ def login_command(sign_in: SignIn, email: str | None) -> None:
         if not sys.stdin.isatty():
             raise click.UsageError("without a terminal --email is needed")
         email = str(click.prompt("E-mail address", err=True))
+    store = sign_in.key_store() if keyring else FileStore(sign_in.path)
+    if keyring:
+        # Whether there is one is better known before a session is started that could not be kept.
+        store.load()
     answer, now = _login(sign_in, email, typed_password()), time.time()
-    former = MemoryStore()
+    former, moved = MemoryStore(), keyring != sign_in.mark.exists()
     # One that cannot be read is replaced all the same.
     with contextlib.suppress(StoreFailed):
-        if text := sign_in.store.load():
+        if text := sign_in.store().load():
             former.save(text)
-    sign_in.session().start(answer)
+    sign_in.session(store).start(answer)
+    if keyring:
+        sign_in.mark.touch(mode=0o600)
+    else:
+        sign_in.mark.unlink(missing_ok=True)
+    if moved:
+        with contextlib.suppress(StoreFailed):
+            _remove(FileStore(sign_in.path) if keyring else sign_in.key_store(), whatever=True)
     try:
         sign_in.session(former).sign_out()
     except (RefreshUnavailable, RefreshRefused) as failure:
@@ -161,9 +196,9 @@ def logout_command(sign_in: SignIn, forget: bool) -> None:
             raise
         click.echo(f"The session goes on until it is ended elsewhere: {failure}.", err=True)
         told = "The tokens are removed."
-        _remove(sign_in.store, whatever=True)
+        _remove(sign_in.store(), whatever=True)
     else:
-        _remove(sign_in.store, whatever=False)
+        _remove(sign_in.store(), whatever=False)
     click.echo(told)
 
 
@@ -217,8 +252,8 @@ def _login(sign_in: SignIn, email: str, password: str) -> dict[str, Any]:
     return json_object(response.body)
 
 
-def _remove(store: FileStore, *, whatever: bool) -> None:
-    """The file, with the lock on it: somebody may be refreshing, or have signed in meanwhile.
+def _remove(store: FileStore | KeyringStore, *, whatever: bool) -> None:
+    """What is stored, with the lock on it: somebody may be refreshing, or have signed in meanwhile.
 
     whatever: whatever is in it, and not only if the session in it has ended.
     """
@@ -230,9 +265,7 @@ def _remove(store: FileStore, *, whatever: bool) -> None:
     try:
         text = None if whatever else store.load()
         if text is None or loads(text).ended:
-            store.path.unlink(missing_ok=True)
-    except OSError as failure:
-        raise StoreFailed(f"{store.path}: {failure.strerror}") from None
+            store.remove()
     finally:
         store.unlock()
 

@@ -8,11 +8,12 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import keyring
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,6 +22,7 @@ from ratchet_cli.main import cli
 from ratchet_cli.seed import ADA
 from ratchet_client import Session
 from tests.clients import fault_front, numbers
+from tests.key_store import InMemory
 from tests.local_stack import LocalStack
 
 AWAY = "http://127.0.0.1:1"
@@ -198,6 +200,76 @@ def test_each_service_and_application_has_a_file_of_its_own(
     assert len(list(home.glob("*.json"))) == 2
 
 
+# --- in the key store ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def key_store() -> Iterator[InMemory]:
+    before = keyring.get_keyring()
+    made = InMemory()
+    keyring.set_keyring(made)
+    yield made
+    keyring.set_keyring(before)
+
+
+def kept_in(key_store: InMemory) -> dict[str, Any]:
+    ((service, _), text) = next(iter(key_store.entries.items()))
+    assert (service, len(key_store.entries)) == ("ratchet", 1)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_with_keyring_the_tokens_are_in_the_key_store_and_in_no_file(
+    stack: LocalStack, ratchet: Ratchet, home: Path, key_store: InMemory
+) -> None:
+    assert ratchet("login", "--keyring").exit_code == 0
+    kept = kept_in(key_store)
+    assert ratchet("token").stdout == kept["access_token"] + "\n"
+    assert not list(home.glob("*.json"))
+    assert {file.read_bytes() for file in home.iterdir()} == {b""}
+    name = next(iter(key_store.entries))
+    key_store.entries[name] = json.dumps({**kept, "refresh_at": 1})
+    newer = ratchet("token").stdout
+    assert newer == kept_in(key_store)["access_token"] + "\n" != kept["access_token"] + "\n"
+    done = ratchet("logout")
+    assert (done.exit_code, done.stdout) == (0, f"Signed out at {stack.url}.\n")
+    assert key_store.entries == {}
+    assert ratchet("token").exit_code == SIGN_IN
+
+
+def test_a_sign_in_moves_from_the_file_to_the_key_store_and_back(
+    stack: LocalStack, ratchet: Ratchet, home: Path, key_store: InMemory
+) -> None:
+    ratchet("login")
+    first = content(only(home))
+    assert ratchet("login", "--keyring").exit_code == 0
+    second = kept_in(key_store)
+    assert not list(home.glob("*.json"))
+    assert ratchet("login").exit_code == 0
+    assert key_store.entries == {}
+    assert ratchet("token").stdout == content(only(home))["access_token"] + "\n"
+    for former in (first, second):
+        refused = refresh(stack, former["refresh_token"]).json()
+        assert refused["error_reason"] == "revoked_by_user"
+
+
+def test_a_key_store_that_is_not_there_is_said_before_anybody_signs_in(
+    stack: LocalStack, ratchet: Ratchet, home: Path, key_store: InMemory
+) -> None:
+    key_store.locked = True
+    result = ratchet("login", "--keyring", typed="")
+    assert (result.exit_code, "key store: KeyringLocked" in result.stderr) == (
+        CORRECT_SOMETHING,
+        True,
+    )
+    assert ratchet("token").exit_code == SIGN_IN
+    key_store.locked = False
+    ratchet("login", "--keyring")
+    key_store.locked = True
+    for command in (("token",), ("logout",), ("logout", "--forget")):
+        assert ratchet(*command).exit_code == CORRECT_SOMETHING
+
+
 # --- the service is away -------------------------------------------------------------------------
 
 
@@ -351,7 +423,7 @@ def loaded(home: Path) -> set[str]:
 def test_a_token_waits_for_no_part_of_the_service(loaded: set[str]) -> None:
     assert "ratchet_client.session" in loaded
     slow = {"boto3", "botocore", "httpx", "requests", "yaml", "uvicorn", "ministack", "ratchet"}
-    assert not loaded & slow
+    assert not loaded & {*slow, "keyring"}
 
 
 def test_every_command_is_there() -> None:

@@ -11,36 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keyring
-import keyring.backend
-import keyring.errors
 import pytest
 
 from ratchet_client import FileStore, MemoryStore, Store, StoreFailed
 from ratchet_client.keyring_store import KeyringStore
-
-
-class InMemory(keyring.backend.KeyringBackend):
-    """A key store of the real library, without the desktop."""
-
-    priority = 1
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.entries: dict[tuple[str, str], str] = {}
-        self.locked = False
-
-    def get_password(self, service: str, username: str) -> str | None:
-        if self.locked:
-            raise keyring.errors.KeyringLocked("is locked")
-        return self.entries.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        if self.locked:
-            raise keyring.errors.PasswordSetError("is locked")
-        self.entries[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        del self.entries[service, username]
+from tests.key_store import InMemory
 
 
 @pytest.fixture
@@ -265,6 +240,18 @@ def test_a_key_store_that_is_locked_is_a_failed_store(tmp_path: Path, backend: I
         store.load()
     with pytest.raises(StoreFailed, match="PasswordSetError"):
         store.save("new")
+
+
+def test_what_was_removed_is_as_if_it_had_never_been(tmp_path: Path, backend: InMemory) -> None:
+    for store in (FileStore(tmp_path / "session"), KeyringStore("shop", "ada", folder=tmp_path)):
+        store.save("text")
+        for _ in range(2):
+            store.remove()
+            assert store.load() is None
+    assert backend.entries == {}
+    backend.locked = True
+    with pytest.raises(StoreFailed, match="KeyringLocked"):
+        KeyringStore("shop", "ada", folder=tmp_path).remove()
 
 
 def test_two_entries_have_two_locks(tmp_path: Path, backend: InMemory) -> None:

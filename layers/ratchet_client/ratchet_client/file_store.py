@@ -63,6 +63,11 @@ class FileStore:
             finally:
                 os.close(folder)
 
+    def remove(self) -> None:
+        """As if nothing had ever been saved. With the lock, as `save`."""
+        with self._plainly():
+            self.path.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def _plainly(self) -> Iterator[None]:
         try:

@@ -1,7 +1,9 @@
 """A session in the key store of the operating system. Needs the extra `keyring`."""
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import keyring
@@ -32,13 +34,23 @@ class KeyringStore:
         self.try_lock, self.unlock = self._lock.try_lock, self._lock.unlock
 
     def load(self) -> str | None:
-        try:
+        with _plainly():
             return keyring.get_password(*self._entry)
-        except keyring.errors.KeyringError as failure:
-            raise StoreFailed(f"the key store: {type(failure).__name__}: {failure}") from None
 
     def save(self, text: str) -> None:
-        try:
+        with _plainly():
             keyring.set_password(*self._entry, text)
-        except keyring.errors.KeyringError as failure:
-            raise StoreFailed(f"the key store: {type(failure).__name__}: {failure}") from None
+
+    def remove(self) -> None:
+        """As if nothing had ever been saved. With the lock, as `save`."""
+        with _plainly():
+            if keyring.get_password(*self._entry) is not None:
+                keyring.delete_password(*self._entry)
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except keyring.errors.KeyringError as failure:
+        raise StoreFailed(f"the key store: {type(failure).__name__}: {failure}") from None
