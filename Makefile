@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help item-fixtures run test races model engine faults garbage fuzz-api fuzz-parser bench-sweep browser screenshots clients lint format requirements openapi licences audit sbom clean setup
+.PHONY: help item-fixtures run test races model engine faults garbage fuzz-api fuzz-parser bench bench-sweep browser screenshots clients lint format requirements openapi licences audit sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -18,6 +18,7 @@ help:
 	@echo 'make fuzz-api      every answer is one that docs/openapi.yaml describes; EXAMPLES=200 SEED='
 	@echo 'make fuzz-parser   let Atheris look for a hole in the parser; SECONDS=60 SEED='
 	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
+	@echo 'make bench         what docs/performance.md says, measured on this machine; ONLY=warm QUICK=1'
 	@echo 'make bench-sweep   what a sweep costs in a small and in a large table; SESSIONS=1000000 DUE=10000 ROUNDS=5 SEED='
 	@echo 'make browser       the module for pages and the session page, in Chromium; needs chromium, Node.js 20, npm'
 	@echo 'make screenshots   take the pictures of docs/sessions-page.md anew'
@@ -62,6 +63,11 @@ fuzz-api: setup
 fuzz-parser: setup
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet atheris
 	@$(BIN)/python -m tests.engine.fuzz_parser -max_total_time=$(or $(SECONDS),60) $(if $(SEED),-seed=$(SEED))
+
+# Writes bench/results, and with them the tables and pictures of docs/performance.md.
+bench: setup
+	@npm ci --prefix bench --ignore-scripts --no-audit --no-fund --silent
+	@$(BIN)/python -m bench $(ONLY) $(if $(filter-out 0,$(QUICK)),--quick)
 
 # To a file of its own: what is kept in bench/results is what the pages quote.
 bench-sweep: setup

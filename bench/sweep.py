@@ -300,7 +300,6 @@ def main(large: int, count: int, rounds: int, seed: int | None, result: Path | N
     if len(sizes) != 2:
         raise click.UsageError("--sessions must differ from twice --due")
     logging.disable(logging.CRITICAL)
-    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
     click.echo(f"seed {seed}, {engine.version(program)}, {small:,} and {large:,} sessions ...")
     tables = {
         f"sessions-{name}": (

@@ -10,6 +10,7 @@ import click
 # others need the whole service or the SDK.
 _COMMANDS = {
     "apps": ("apps", "apps_group"),
+    "bench": ("bench", "bench_command"),
     "explain": ("explain", "explain_command"),
     "keys": ("keys", "keys_group"),
     "local": ("stack", "local_command"),

@@ -59,9 +59,6 @@ def working(target: Target) -> Iterator[Parts]:
 
     What the core logs goes to standard error: standard output is for the result.
     """
-    # A metric is a line that only CloudWatch reads.
-    os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"
-    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
     with contextlib.redirect_stdout(sys.stderr):
         from ratchet import wiring
         from ratchet.errors import Fault, InvalidDescription, OAuthError

@@ -61,7 +61,6 @@ def test_the_document_names_exactly_the_routes_and_methods_of_the_template(
 ) -> None:
     # A wrong method is answered before anything is asked of AWS.
     monkeypatch.setattr(wiring, "_parts", SimpleNamespace(issuer="https://id.test"))
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
     assert described() == served()
 
 

@@ -97,8 +97,8 @@ class Service:
     def running(self) -> Iterator["Service"]:
         """Inside, this is the service of this process."""
         handler = logging.StreamHandler(self.log)
-        handler.setFormatter(events.logger.registered_formatter)
-        logger = logging.getLogger(events.logger.service)
+        handler.setFormatter(events.JsonLine())
+        logger = events.logger
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(edge, "clock", lambda: self.now)
             patch.setattr(events, "count", lambda *_, **__: None)

@@ -18,7 +18,6 @@ under way, `fault_steps` judges a fault in it, `kills` and `outages` are what th
 import argparse
 import contextlib
 import functools
-import os
 import secrets
 import sys
 import tempfile
@@ -123,5 +122,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
     sys.exit(main())

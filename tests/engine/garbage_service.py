@@ -47,7 +47,6 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "none",
     "AWS_SECRET_ACCESS_KEY": "none",
     "AWS_DEFAULT_REGION": "eu-central-1",
-    "POWERTOOLS_LOG_LEVEL": "INFO",
     "RATCHET_ISSUER": "https://id.test",
 }
 _ROUTE = payload.Match(Route("ANY", "/oauth/refresh", "RefreshFunction"), {})
@@ -94,8 +93,8 @@ class Service:
     def running(self) -> Iterator[None]:
         """The handler has these parts, this clock, and a log that can be read."""
         stream = logging.StreamHandler(self.log)
-        stream.setFormatter(events.logger.registered_formatter)
-        logger = logging.getLogger(events.logger.service)
+        stream.setFormatter(events.JsonLine())
+        logger = events.logger
         before = logger.handlers
         logger.handlers = [stream]
         try:

@@ -47,8 +47,8 @@ def serving() -> Iterator[Service]:
     """The handlers on an emulator of their own, as tests/functional/conftest.py sets them up."""
     log = io.StringIO()
     handler = logging.StreamHandler(log)
-    handler.setFormatter(events.logger.registered_formatter)
-    logger = logging.getLogger(events.logger.service)
+    handler.setFormatter(events.JsonLine())
+    logger = events.logger
     described = template.load(ROOT / "template.yaml")
     with (
         tempfile.TemporaryDirectory() as folder,

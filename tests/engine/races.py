@@ -38,7 +38,6 @@ what came out, `race_workers` has the processes, the threads and the barrier.
 
 import argparse
 import contextlib
-import os
 import secrets
 import sys
 import tempfile
@@ -265,5 +264,4 @@ def race(referee: Referee, rounds: Mapping[str, int], only: str | None, began: f
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
     sys.exit(main())

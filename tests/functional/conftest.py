@@ -355,9 +355,9 @@ def service(
         record.created = service.now
         return True
 
-    logger = logging.getLogger(events.logger.service)
+    logger = events.logger
     for handler in handlers:
-        handler.setFormatter(events.logger.registered_formatter)
+        handler.setFormatter(events.JsonLine())
         handler.addFilter(at_its_time)
         logger.addHandler(handler)
     yield service

@@ -33,7 +33,6 @@ SIZES = {"bench-small": 2 * DUE, "bench-large": 10 * DUE}
 
 @pytest.fixture
 def bench(engine: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Ratchet")
     client = boto3.client("dynamodb")
     for name in SIZES:
         client.create_table(TableName=name, **described("SessionsTable"))

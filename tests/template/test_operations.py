@@ -17,7 +17,7 @@ from tests.event_schemas import schema
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 TEMPLATE = template.load(ROOT / "template.yaml")
-# What CloudWatch and Powertools put into a line besides our own fields.
+# What CloudWatch and our logger put into a line besides our own fields.
 GIVEN = {"@timestamp", "message", "level"}
 # The language of Logs Insights, as far as the queries speak it.
 COMMANDS = {"filter", "fields", "sort", "limit", "stats", "by", "as", "and", "asc", "desc"}

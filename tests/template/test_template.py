@@ -12,9 +12,8 @@ from typing import Any
 import boto3
 import cfnlint.api
 import pytest
-from aws_lambda_powertools import Logger
 
-from ratchet import outbound, wiring
+from ratchet import events, outbound, wiring
 from ratchet.session import ANNOUNCED_WITHIN_SECONDS
 from ratchet.sweep import MARGIN_MS
 from ratchet_cli import template
@@ -215,8 +214,13 @@ def test_the_template_that_the_docs_show_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "level", template.load(TEMPLATE)["Parameters"]["LogLevel"]["AllowedValues"]
 )
-def test_a_log_level_is_one_to_lambda_and_to_powertools(level: str) -> None:
+def test_a_log_level_is_one_to_lambda_and_to_our_logger(
+    level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lambda knows no WARNING: a deployment with it would fail."""
     model = boto3.client("lambda", region_name="eu-central-1").meta.service_model
     assert level in model.shape_for("ApplicationLogLevel").enum  # type: ignore[attr-defined]
-    assert Logger(service=f"test {level}", level=level).log_level == getattr(logging, level)
+    monkeypatch.setattr(events.logger, "level", logging.NOTSET)
+    monkeypatch.setattr(events, "_namespace", "")
+    events.start(stack="x", level=level)
+    assert events.logger.level == getattr(logging, level)

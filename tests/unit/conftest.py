@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
+from ratchet import events
 from ratchet.application import Application
 from ratchet.key_rotation import first_signing_keys
 from ratchet.keys import SigningKeys, generate_jwk, signing_keys
@@ -33,8 +34,8 @@ def no_sockets() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """template.yaml sets it for every function: no metric can be written without."""
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Ratchet/ratchet")
+    """As `events.start` leaves it in every function."""
+    monkeypatch.setattr(events, "_namespace", "Ratchet/ratchet")
 
 
 @dataclass(frozen=True)

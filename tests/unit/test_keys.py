@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwk as joserfc_jwk
+from jwt.utils import from_base64url_uint, to_base64url_uint
 
 from ratchet.keys import (
     ALGORITHMS,
@@ -42,6 +44,10 @@ RFC_THUMBPRINT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 def rsa_jwk(bits: int = 2048) -> dict[str, Any]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     return jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True)
+
+
+def written(number: int) -> str:
+    return to_base64url_uint(number).decode()
 
 
 def ec_jwk(curve: ec.EllipticCurve) -> dict[str, Any]:
@@ -249,3 +255,33 @@ def test_peppers_of_another_shape_are_refused_and_never_quoted(value: Any) -> No
 def test_peppers_that_are_no_json_are_refused(text: str) -> None:
     with pytest.raises(InvalidSecret, match="not a JSON object"):
         peppers(text)
+
+
+@pytest.mark.parametrize("name", ["n", "e", "d", "p", "q", "dp", "dq", "qi"])
+@pytest.mark.parametrize(
+    "changed", [lambda _: 0, lambda _: 1, lambda _: 2, lambda number: number ^ 4]
+)
+def test_a_private_rsa_key_whose_numbers_do_not_belong_together_is_none(
+    name: str, changed: Callable[[int], int]
+) -> None:
+    """It would sign what nobody can verify, or, worse, tell its primes."""
+    whole = rsa_jwk()
+    broken = {**whole, name: written(changed(from_base64url_uint(whole[name])))}
+    with pytest.raises(InvalidSecret, match="holds no RSA"):
+        signing_keys(json.dumps({"current": broken}))
+
+
+def test_a_private_rsa_key_of_something_else_than_primes_is_none() -> None:
+    """All its numbers fit, and its signatures do not."""
+    q, p = from_base64url_uint(rsa_jwk()["q"]), 3 * (1 << 1022) + 1
+    d = 0
+    while not d:
+        p += 2
+        with suppress(ValueError):
+            d = pow(65537, -1, math.lcm(p - 1, q - 1))
+            qi = pow(q, -1, p)
+    numbers = {"n": p * q, "e": 65537, "d": d, "p": p, "q": q}
+    numbers |= {"dp": d % (p - 1), "dq": d % (q - 1), "qi": qi}
+    jwk = {"kty": "RSA"} | {name: written(number) for name, number in numbers.items()}
+    with pytest.raises(InvalidSecret, match="holds no RSA"):
+        signing_keys(json.dumps({"current": jwk}))

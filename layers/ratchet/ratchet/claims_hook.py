@@ -7,8 +7,6 @@ and needs nobody else.
 from dataclasses import replace
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from ratchet import custom_claims, events
 from ratchet.application import Application
 from ratchet.errors import Fault, InvalidRequest
@@ -33,7 +31,7 @@ def enriched(session: Session, application: Application, hook: Hook | None) -> S
             fault.log |= about
             raise
         events.log("claims left out", level="WARNING", fault=str(fault), **about)
-        metric = {"ClaimsLeftOut": (MetricUnit.Count, 1.0)}
+        metric: dict[str, tuple[events.Unit, float]] = {"ClaimsLeftOut": ("Count", 1)}
         events.count({"client_id": session.client_id}, metric)
         return session
 

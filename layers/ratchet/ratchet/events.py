@@ -7,13 +7,12 @@ header or body can get into any of them.
 import json
 import logging
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ratchet.errors import Fault
@@ -33,11 +32,49 @@ FIELDS = frozenset(
         *("same_network", "same_agent", "key_sent", "key_before"),
     }
 )
-"""All that a log line may carry besides Powertools' own level, location, timestamp and service."""
+"""All that a log line may carry besides its level, message, timestamp and service."""
 
 SOURCE = "ratchet"
+SERVICE = "ratchet"
+"""In every line and in every metric."""
+Unit = Literal["Count", "Seconds"]
 
-logger = Logger(location=None)
+
+class JsonLine(logging.Formatter):
+    """One JSON object a record, as Lambda's JSON log format has them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "level": record.levelname,
+            "message": record.getMessage(),
+            "timestamp": self.formatTime(record, f"%Y-%m-%d %H:%M:%S,{int(record.msecs):03}%z"),
+            "service": SERVICE,
+            **getattr(record, "fields", {}),
+        }
+        return json.dumps(line, separators=(",", ":"), default=str)
+
+
+logger = logging.getLogger(SERVICE)
+"""Writes to standard output, and not once more through the handler that Lambda gives the root."""
+logger.propagate = False
+logger.setLevel(logging.INFO)
+if not logger.handlers:
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    logger.handlers[0].setFormatter(JsonLine())
+
+_namespace = ""
+
+
+def start(*, stack: str, level: str) -> None:
+    """Where this container's metrics belong, and the lowest level that it logs.
+
+    Stacks beside each other in one account must not ring each other's alarms. Without a start no
+    metric is written: outside of a function nobody would read it.
+    """
+    global _namespace
+    _namespace = f"Ratchet/{stack}"
+    logger.setLevel(logging.getLevelNamesMapping().get(level, logging.INFO))
+
 
 # At DEBUG the SDK logs the bodies of requests and answers: passwords, keys. With JSON logs Lambda
 # gives the root logger the stack's LogLevel, which these would follow.
@@ -50,28 +87,36 @@ def log(message: str, *, level: str = "INFO", **fields: Any) -> None:
     allowed = {
         name: value for name, value in fields.items() if name in FIELDS and value is not None
     }
-    getattr(logger, level.lower())(message, extra=allowed)
+    logger.log(logging.getLevelNamesMapping()[level], message, extra={"fields": allowed})
 
 
 def count(
     dimensions: Mapping[str, str],
-    metrics: Mapping[str, tuple[MetricUnit, float]],
+    metrics: Mapping[str, tuple[Unit, float]],
     *,
     also: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """One embedded-metric line: name -> (unit, value), all under the same dimensions.
+    """One line in CloudWatch's embedded metric format: name -> (unit, value), all under the same
+    dimensions, the service always among them.
 
     also: other dimensions to count the same under; CloudWatch adds nothing up by itself.
     """
-    emitter = EphemeralMetrics()
-    for name, text in dimensions.items():
-        emitter.add_dimension(name, text)
-    for others in also:
-        emitter.add_dimensions(**others)
-    for name, (unit, value) in metrics.items():
-        emitter.add_metric(name, unit, value)
-    # `flush_metrics` writes a line and its end one after the other, and another thread in between.
-    sys.stdout.write(json.dumps(emitter.serialize_metric_set(), separators=(",", ":")) + "\n")
+    if not _namespace:
+        return
+    first = {**dimensions, "service": SERVICE}
+    directive = {
+        "Namespace": _namespace,
+        "Dimensions": [list(names) for names in (first, *also)],
+        "Metrics": [{"Name": name, "Unit": unit} for name, (unit, _) in metrics.items()],
+    }
+    line: dict[str, Any] = {
+        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}
+    }
+    for named in (first, *also):
+        line |= named
+    line |= {name: value for name, (_, value) in metrics.items()}
+    # In one write: another thread's line must not get between this one and its end.
+    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 def request_finished(
@@ -88,7 +133,7 @@ def request_finished(
     log(function, level=level, duration_ms=round(duration_ms, 3), **fields)
     count(
         {"function": function, "result": result},
-        {"Requests": (MetricUnit.Count, 1)},
+        {"Requests": ("Count", 1)},
         also=[{"result": result}, {"status": str(status)}] if counted_together else (),
     )
 
@@ -107,7 +152,7 @@ def count_ends(sessions: Iterable[Session]) -> None:
                 counted[session.reason.value, cause] += 1
     for values, number in counted.items():
         dimensions = dict(zip(("reason", "reuse_cause"), values, strict=False))
-        count(dimensions, {"SessionsEnded": (MetricUnit.Count, number)})
+        count(dimensions, {"SessionsEnded": ("Count", number)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ A rotation that never runs makes no error. Only the age shows it.
 
 from collections.abc import Mapping
 
-from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ratchet import events
@@ -25,7 +24,7 @@ def report(secrets: Mapping[str, SecretVersions], now: int) -> None:
         except BotoCoreError as error:
             _unknown(name, type(error).__name__)
         else:
-            events.count({"function": "sweep"}, {f"{name}AgeSeconds": (MetricUnit.Seconds, age)})
+            events.count({"function": "sweep"}, {f"{name}AgeSeconds": ("Seconds", age)})
 
 
 def _unknown(name: str, why: str) -> None:

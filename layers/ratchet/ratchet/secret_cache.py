@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ratchet import events
@@ -48,7 +47,7 @@ class CachedSecret(Generic[T]):
             try:
                 value = self._decode(self._read())
             except Fault as fault:
-                events.count({}, {"SigningFaults": (MetricUnit.Count, 1)})
+                events.count({}, {"SigningFaults": ("Count", 1)})
                 if self._loaded is None or now - self._loaded[1] >= USABLE_SECONDS:
                     raise
                 value, loaded_at = self._loaded

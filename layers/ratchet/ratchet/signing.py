@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jwt
-from aws_lambda_powertools.metrics import MetricUnit
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from jwt.algorithms import ECAlgorithm
 from jwt.utils import base64url_encode, der_to_raw_signature
@@ -88,7 +87,7 @@ class _InKms:
         try:
             signature = self.kms.sign(self.kms_key, self.key.algorithm, message)
         except Fault:
-            events.count({}, {"SigningFaults": (MetricUnit.Count, 1)})
+            events.count({}, {"SigningFaults": ("Count", 1)})
             raise
         return b".".join((message, base64url_encode(signature))).decode()
 

@@ -25,8 +25,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from ratchet import events
 from ratchet.application import Application
 from ratchet.applications import Applications
@@ -143,10 +141,10 @@ def _account(report: Report) -> None:
     events.count(
         {"function": "sweep"},
         {
-            "SweepLagSeconds": (MetricUnit.Seconds, report.lag_seconds),
-            "SweepIncomplete": (MetricUnit.Count, int(not report.complete)),
+            "SweepLagSeconds": ("Seconds", report.lag_seconds),
+            "SweepIncomplete": ("Count", int(not report.complete)),
             **{
-                f"Sweep{what.title()}": (MetricUnit.Count, report.visited[what])
+                f"Sweep{what.title()}": ("Count", report.visited[what])
                 for what in sorted({*WHAT, *report.visited})
             },
         },

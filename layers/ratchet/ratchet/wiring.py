@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from ratchet import keys, outbound
+from ratchet import events, keys, outbound
 from ratchet.applications import Applications
 from ratchet.attempts import Attempts
 from ratchet.client_assertion import ClientAssertions
@@ -70,8 +70,18 @@ def parts() -> Parts:
     global _parts
     with _lock:
         if _parts is None:
+            _start_log()
             _parts = build(settings())
         return _parts
+
+
+def _start_log() -> None:
+    # Before the settings are checked: that they are wrong has to be told, too.
+    events.start(
+        stack=os.environ.get("RATCHET_STACK", ""),
+        # Lambda's name for the ApplicationLogLevel of template.yaml.
+        level=os.environ.get("AWS_LAMBDA_LOG_LEVEL", "INFO"),
+    )
 
 
 def settings() -> Settings:
@@ -121,6 +131,7 @@ def authorize(clock: Callable[[], int]) -> Authorize:
     global _authorize
     with _lock:
         if _authorize is None:
+            _start_log()
             _authorize = _build_authorize(clock)
         return _authorize
 
