@@ -78,6 +78,16 @@ def test_a_request_reaches_its_function_and_the_answer_comes_back(url: str) -> N
     assert f"http://{event['headers']['host']}" == url
 
 
+def test_an_answer_on_a_kept_alive_connection_does_not_wait_for_an_acknowledgement() -> None:
+    """Nagle's algorithm and a delayed acknowledgement together were 40 ms for each answer."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        gateway.serving(listener, ROUTES, lambda name, event: FUNCTIONS[name](event)),
+    ):
+        # its connections inherit the option
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_head_gets_the_headers_of_the_answer_and_no_body(url: str) -> None:
     response = httpx.head(f"{url}/echo")
     assert response.status_code == 201
