@@ -1,16 +1,15 @@
 """A session in an item of DynamoDB, for programs without a disk. Needs the extra `dynamodb`."""
 
-import os
 import secrets
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ratchet_client import forks
 from ratchet_client.errors import LockLost, StoreFailed
 
 if TYPE_CHECKING:
@@ -45,11 +44,11 @@ class DynamoDBStore:
         self._where: dict[str, Any] = {"TableName": table, "Key": {key: {"S": item}}}
         self._lease_seconds = lease_seconds
         self._clock = clock
-        self._forget()
-        _all.add(self)
+        self.forked()
+        forks.tell(self)
 
-    def _forget(self) -> None:
-        """Also in a forked child: the lock is its parent's, and a thread that is not in it."""
+    def forked(self) -> None:
+        """Nothing is held, by us and for now."""
         self._mutex = threading.Lock()
         self._holder = ""
 
@@ -123,18 +122,6 @@ class DynamoDBStore:
         except BotoCoreError as failure:
             raise _failed(failure) from None
         return True
-
-
-_all: "weakref.WeakSet[DynamoDBStore]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for store in list(_all):
-        store._forget()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _failed(failure: ClientError | BotoCoreError) -> StoreFailed:

@@ -1,15 +1,14 @@
 """A session as the authentication of an httpx client. Needs the extra `httpx`."""
 
 import asyncio
-import os
 import threading
-import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from typing import Any
 
 import httpx
 
+from ratchet_client import forks
 from ratchet_client.credential import Credential
 from ratchet_client.errors import BodyNotReplayable, ConnectionFailed
 from ratchet_client.session import Session
@@ -42,11 +41,11 @@ class SessionAuth(httpx.Auth):
         self._session = session
         self._client = client
         self._bare = refresh_on_bare_401
-        self._forget()
-        _all.add(self)
+        self.forked()
+        forks.tell(self)
 
-    def _forget(self) -> None:
-        """Also in a forked child: the threads that would land are its parent's."""
+    def forked(self) -> None:
+        """Nothing is under way: in a child the threads that would land are its parent's."""
         self._flights: dict[str | None, Future[Credential]] = {}
         self._flights_lock = threading.Lock()
 
@@ -85,7 +84,7 @@ class SessionAuth(httpx.Auth):
 
     async def _credential(self, refused: str | None) -> Credential:
         refreshing = bool(self._flights)
-        found = self._session.credential_at_hand(refused=refused, refreshing=refreshing)
+        found = self._session.at_hand(refused=refused, refreshing=refreshing)
         if found is not None:
             return found
         # One future for all tasks that want the same; a task that is cancelled does not end it.
@@ -117,18 +116,6 @@ class SessionAuth(httpx.Auth):
             return _send(self._client, request)
         with httpx.Client() as client:
             return _send(client, request)
-
-
-_all: "weakref.WeakSet[SessionAuth]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for auth in list(_all):
-        auth._forget()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _send(client: httpx.Client, request: Request) -> Response:

@@ -3,9 +3,9 @@
 import contextlib
 import os
 import threading
-import weakref
 from pathlib import Path
 
+from ratchet_client import forks
 from ratchet_client.errors import StoreFailed
 
 try:
@@ -21,12 +21,9 @@ class LockFile:
         if fcntl is None:
             raise StoreFailed("locks on files need flock(2), which this system does not have")
         self._path = path
-        self._forget()
-        _all.add(self)
-
-    def _forget(self) -> None:
         self._mutex = threading.Lock()
         self._descriptor: int | None = None
+        forks.tell(self)
 
     def try_lock(self) -> bool:
         # The file's lock is the process's, this one keeps the threads of the process apart.
@@ -56,21 +53,9 @@ class LockFile:
             self._descriptor = None
             self._mutex.release()
 
-    def _forked(self) -> None:
-        """The lock is the parent's. While a copy of the descriptor is open it would outlive it."""
+    def forked(self) -> None:
+        """While the child's copy of the descriptor is open, the lock would outlive its parent."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
-        self._forget()
-
-
-_all: "weakref.WeakSet[LockFile]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for lock in list(_all):
-        lock._forked()
-
-
-if fcntl is not None:
-    os.register_at_fork(after_in_child=_after_fork)
+        self._descriptor, self._mutex = None, threading.Lock()

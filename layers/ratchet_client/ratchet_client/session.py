@@ -122,7 +122,7 @@ class Session:
 
     def credential(self, *, refused: str | None = None, send: Send | None = None) -> Credential:
         """As `access_token`, with what is known of the token: its `sid` tells whose it is."""
-        if (found := self.credential_at_hand(refused=refused)) is not None:
+        if (found := self.at_hand(refused=refused)) is not None:
             return found
         try:
             self._known = found = self._current(refused, send or self._send)
@@ -134,15 +134,8 @@ class Session:
             return known
         return found
 
-    def at_hand(self, *, refused: str | None = None) -> str | None:
-        """The token in memory if it is to be used as it is; None if `access_token` has to look."""
-        found = self.credential_at_hand(refused=refused)
-        return None if found is None else found.access_token
-
-    def credential_at_hand(
-        self, *, refused: str | None = None, refreshing: bool = False
-    ) -> Credential | None:
-        """As `at_hand`, with what is known of the token.
+    def at_hand(self, *, refused: str | None = None, refreshing: bool = False) -> Credential | None:
+        """The one in memory, if it is to be used as it is; None if `credential` has to look.
 
         refreshing: somebody is at it; a token that is still good will do.
         """
