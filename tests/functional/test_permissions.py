@@ -21,7 +21,7 @@ def test_what_a_role_does_not_allow_is_refused_and_nobody_is_signed_out(
     service: Service, roles: Roles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = service.start()
-    monkeypatch.setitem(roles._statements, "RefreshFunction", [])
+    monkeypatch.setitem(roles._granted, "RefreshFunction", [])
     monkeypatch.setattr(roles, "refused", set())
     answer = service.refresh(first["refresh_token"])
     assert (answer.status, answer["error_reason"]) == (503, "unavailable")
