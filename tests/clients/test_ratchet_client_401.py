@@ -12,7 +12,7 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter
 
-from ratchet_client import Session
+from ratchet_client import Session, SessionEnded
 from ratchet_client.httpx_auth import SessionAuth
 from ratchet_client.requests_auth import SessionAuth as RequestsAuth
 from tests.unit.client_world import World, answer, tokens
@@ -120,6 +120,17 @@ def test_a_401_that_is_not_about_the_token_is_the_answer(
 
     assert post(world, world.started(), api, **settings) == 401
     assert (seen, world.sent) == (["Bearer access-1"], [])
+
+
+@by_front
+def test_without_a_refresh_token_a_bare_401_is_the_answer_and_no_end_of_the_session(
+    world: World, post: Any
+) -> None:
+    session = world.session()
+    session.start({"access_token": "access-1", "token_type": "Bearer", "expires_in": 60})
+    assert post(world, session, lambda url, authorization: (401, BARE)) == 401
+    with pytest.raises(SessionEnded, match="no_refresh_token"):
+        post(world, session, lambda url, authorization: (401, INVALID))
 
 
 @by_front

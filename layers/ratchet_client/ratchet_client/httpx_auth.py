@@ -55,7 +55,7 @@ class SessionAuth(httpx.Auth):
         rewind = _rewinder(request)
         first = self._session.credential(send=self._send)
         response = yield _signed(request, first)
-        if self._refused(request, response):
+        if self._refused(first, response):
             newer = self._session.credential(refused=first.access_token, send=self._send)
             if newer.replaces(first):
                 rewind()
@@ -68,19 +68,20 @@ class SessionAuth(httpx.Auth):
         rewind = _rewinder(request)
         first = await self._credential(None)
         response = yield _signed(request, first)
-        if self._refused(request, response):
+        if self._refused(first, response):
             newer = await self._credential(first.access_token)
             if newer.replaces(first):
                 rewind()
                 response = yield _signed(request, newer)
                 self._session.learn_time(response.headers)
 
-    def _refused(self, request: httpx.Request, response: httpx.Response) -> bool:
+    def _refused(self, used: Credential, response: httpx.Response) -> bool:
         self._session.learn_time(response.headers)
         # The one that answers has seen no token if it was redirected to from another origin.
-        sent = response.request.headers.get("authorization") == request.headers["authorization"]
+        sent = response.request.headers.get("authorization") == f"Bearer {used.access_token}"
         challenge = response.headers.get("www-authenticate", "")
-        return sent and refuses_token(response.status_code, challenge, bare=self._bare)
+        bare = self._bare and used.refresh_token is not None
+        return sent and refuses_token(response.status_code, challenge, bare=bare)
 
     async def _credential(self, refused: str | None) -> Credential:
         refreshing = bool(self._flights)

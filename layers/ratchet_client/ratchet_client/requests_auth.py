@@ -48,7 +48,8 @@ class SessionAuth(AuthBase):
             # The one that answers has seen no token if it was redirected to from another origin.
             sent = response.request.headers.get("Authorization") == f"Bearer {token}"
             challenge = headers.get("www-authenticate", "")
-            if not sent or not refuses_token(response.status_code, challenge, bare=self._bare):
+            bare = self._bare and first.refresh_token is not None
+            if not sent or not refuses_token(response.status_code, challenge, bare=bare):
                 return response
             newer = self._session.credential(refused=token, send=self._send)
             if not newer.replaces(first):
