@@ -101,7 +101,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint --include-checks I --regions ALL_REGIONS -- template.yaml
 	$(BIN)/python scripts/find_secrets.py
 
 format: setup

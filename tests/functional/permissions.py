@@ -166,7 +166,8 @@ def _holds(condition: Any, arguments: Mapping[str, Any]) -> bool:
     ((operator, wanted),) = condition.items()
     assert operator == "StringEquals", operator
     return all(
-        _value(key, arguments) == (os.environ["RATCHET_STACK"] if "Ref" in value else value)
+        _value(key, arguments)
+        in ([os.environ["RATCHET_STACK"]] if "Ref" in value else _listed(value))
         for key, value in wanted.items()
     )
 
@@ -175,6 +176,9 @@ def _value(key: str, arguments: Mapping[str, Any]) -> str | None:
     kind, _, name = key.partition("/")
     if kind == "aws:RequestTag":
         return _tag(arguments.get("Tags", ()), name)
+    if key.removeprefix("kms:") in arguments:
+        # What the call itself says: KeySpec, KeyUsage, MessageType, SigningAlgorithm.
+        return str(arguments[key.removeprefix("kms:")])
     kms = boto3.client("kms")
     if kind == "aws:ResourceTag":
         return _tag(kms.list_resource_tags(KeyId=arguments["KeyId"])["Tags"], name)
