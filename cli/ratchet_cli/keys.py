@@ -57,10 +57,11 @@ def rotate_command(target: Target, pepper: bool) -> None:
     Nobody notices: the promoted key has been in the JWK set for longer than anyone caches it. Where
     that is not so yet, this says how long to wait. A key that has leaked: `ratchet keys revoke`.
     """
-    from ratchet_cli.rotation import rotate_here
-
     what = "pepper" if pepper else "signing keys"
     with working(target) as parts:
+        # Here, and not before: what the core logs goes beside the result.
+        from ratchet_cli.rotation import rotate_here
+
         settings, client = target.settings(), boto3.client("secretsmanager")
         secret_id = settings.pepper_secret if pepper else settings.signing_keys_secret
         rotation, now = _rotation(target, secret_id), int(time.time())
@@ -87,10 +88,10 @@ def revoke_command(kid: str, target: Target) -> None:
 
     If it is the current one, the next one signs from now on.
     """
-    from ratchet import wiring
-    from ratchet.rotate_keys import drop, new_jwk_of
-
     with working(target):
+        from ratchet import wiring
+        from ratchet.rotate_keys import drop, new_jwk_of
+
         settings = target.settings()
         kms = wiring.kms_keys(settings, wiring.ROTATION_CONFIG)
         new_jwk = new_jwk_of(
@@ -110,6 +111,40 @@ def revoke_command(kid: str, target: Target) -> None:
             "It is still enabled in KMS, because our functions may use it for 5 more minutes; the"
             f" next rotation deletes it. To disable it: aws kms disable-key --key-id"
             f" {slots[kid]['home']}"
+        )
+
+
+@keys_group.command("revoke-pepper")
+@click.argument("pepper_id", type=click.IntRange(1, 65535), metavar="ID")
+@target_options
+@click.confirmation_option(
+    "--yes", prompt="Everyone whose refresh token carries this pepper has to sign in again. Go on?"
+)
+def revoke_pepper_command(pepper_id: int, target: Target) -> None:
+    """Drop a pepper at once, because it has leaked.
+
+    The next one: no token carries it yet, so nobody notices. A retired one: who has not refreshed
+    since it was retired signs in again. The current one: everyone does.
+    """
+    with working(target):
+        from ratchet.rotate_keys import drop_pepper
+
+        versions = _rotation(target, target.settings().pepper_secret).versions
+        dropped = drop_pepper(pepper_id, versions, now=int(time.time()))
+        states = {one["id"]: one["state"] for one in _peppers(dropped.before)}
+        current = next(one for one in _peppers(dropped.after) if one["state"] == "current")
+    click.echo(
+        f"{pepper_id} was {states[pepper_id]} and is dropped; {current['id']} makes new tokens."
+    )
+    if states[pepper_id] == "next":
+        click.echo("Nobody has to sign in again: no token carries it yet.")
+    else:
+        click.echo("Within 5 minutes refresh tokens that carry it are refused as unknown_pepper.")
+    if dropped.unknown_until > int(time.time()):
+        at = datetime.fromtimestamp(dropped.unknown_until, UTC).isoformat(timespec="minutes")
+        click.echo(
+            "The current pepper was published only a short while ago: until"
+            f" {at} some functions refuse even new refresh tokens."
         )
 
 

@@ -16,6 +16,7 @@ _COMMANDS = {
     "local": ("stack", "local_command"),
     "login": ("client", "login_command"),
     "logout": ("client", "logout_command"),
+    "sessions": ("sessions", "sessions_group"),
     "status": ("stack", "status_command"),
     "sweep": ("sweep", "sweep_command"),
     "token": ("client", "token_command"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +60,7 @@ def working(target: Target) -> Iterator[Parts]:
 
     What the core logs goes to standard error: standard output is for the result.
     """
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(_Beside()):
         from ratchet import wiring
         from ratchet.errors import Fault, InvalidDescription, OAuthError
 
@@ -74,6 +75,15 @@ def working(target: Target) -> Iterator[Parts]:
             raise click.ClickException(f"{fault}; try again") from None
         except (ClientError, BotoCoreError) as error:
             raise click.ClickException(_explained(error)) from error
+
+
+class _Beside(io.TextIOBase):
+    """Standard error, without metrics: they are lines that only CloudWatch reads."""
+
+    def write(self, text: str) -> int:
+        if not text.startswith('{"_aws":'):
+            sys.stderr.write(text)
+        return len(text)
 
 
 def running_here() -> running.Running:

@@ -22,6 +22,7 @@ APPLICATIONS = ROOT / "docs" / "applications.md"
 CLIENTS = ROOT / "docs" / "clients.md"
 EXPLAIN = ROOT / "docs" / "explain.md"
 APIS = ROOT / "docs" / "apis.md"
+RUNBOOKS = ROOT / "docs" / "runbooks.md"
 REASONS = ROOT / "docs" / "reasons.md"
 ADDRESS = "http://127.0.0.1:8787"
 BLOCK = re.compile(r"^```(bash|json|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -68,11 +69,26 @@ def run(scripts: list[str], folder: Path) -> list[str]:
         timeout=120,
         check=False,
         # A person's proxy and ~/.curlrc must not matter.
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "no_proxy": "*", "TZ": "UTC"},
+        env={
+            "PATH": f"{_programs(folder)}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(folder),
+            "no_proxy": "*",
+            "TZ": "UTC",
+        },
     )
     *outputs, rest = result.stdout.replace("\r", "").split(f"\n{END}\n")
     assert rest == ""
     return outputs
+
+
+def _programs(folder: Path) -> Path:
+    """A folder with `aws`, played by the SDK on the stack of this tree (tests/docs/aws.py)."""
+    programs = folder / "programs"
+    programs.mkdir(exist_ok=True)
+    aws = programs / "aws"
+    aws.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT / "tests" / "docs" / "aws.py"} "$@"\n')
+    aws.chmod(0o755)
+    return programs
 
 
 def differences(shown: Any, real: Any, at: str = "$") -> list[str]:
@@ -149,7 +165,7 @@ def test_the_http_api_page_has_one_section_for_each_route_and_names_no_other(
 
 
 @pytest.mark.parametrize(
-    "page", [README, HTTP_API, APPLICATIONS, EXPLAIN, APIS], ids=lambda page: page.name
+    "page", [README, HTTP_API, APPLICATIONS, EXPLAIN, APIS, RUNBOOKS], ids=lambda page: page.name
 )
 def test_every_example_prints_what_the_page_shows(tmp_path: Path, page: Path) -> None:
     with started(tmp_path) as stack:

@@ -37,7 +37,7 @@ class NotSettled(Fault):
 
 
 class UnknownKey(Fault):
-    """No slot holds a key with this kid."""
+    """No slot holds a key with this kid, or no pepper has this id."""
 
 
 def settles_at(published_at: int, *, longest_access_ttl_seconds: int) -> int:
@@ -108,6 +108,30 @@ def rotated_peppers(secret: str, *, made_from: str, now: int) -> str:
             del retired[pepper_id]
             members.pop(pepper_id, None)
     return _with({**members, RETIRED_AT: retired}, made_from)
+
+
+def without_pepper(secret: str, pepper_id: int) -> str:
+    """The emergency: a pepper is dropped at once; a new one is published where one is missing.
+
+    The current one: what was published to follow it makes new tokens from now on. Raises
+    InvalidSecret, UnknownKey.
+    """
+    known = peppers(secret)
+    if pepper_id not in known.by_id:
+        raise UnknownKey(f"no pepper has the id {pepper_id}")
+    members = _members(secret)
+    retired = dict(members.get(RETIRED_AT) or {})
+    retired.pop(str(pepper_id), None)
+    del members[str(pepper_id)]
+    members.pop(MADE_FROM, None)
+    newest = max(known.by_id)
+    if pepper_id >= known.current:
+        members[str(newest + 1)] = secrets.token_hex(32)
+    if pepper_id == known.current:
+        members["current"] = newest if newest > known.current else newest + 1
+        if newest == known.current:
+            members[str(newest + 2)] = secrets.token_hex(32)
+    return json.dumps({**members, RETIRED_AT: retired})
 
 
 def _never_filled(secret: str) -> bool:

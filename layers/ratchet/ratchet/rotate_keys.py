@@ -23,7 +23,7 @@ from ratchet.key_rotation import NotSettled
 from ratchet.keys import SigningKey, generate_jwk, peppers, signing_keys
 from ratchet.kms_keys import KmsKeys
 from ratchet.secret_cache import FRESH_SECONDS
-from ratchet.secret_versions import CURRENT, PENDING, SecretVersions
+from ratchet.secret_versions import CURRENT, PENDING, Described, SecretVersions
 from ratchet.signing import signs_with
 
 DROPPING = "ratchet-dropping"
@@ -188,17 +188,40 @@ def drop(
         # Not the others: two that KMS refuses must not keep each other in their slots.
         if key.kid not in known:
             test_key(key, kms)
+    _put_at_once(after, versions, described, now)
+    was_current = signing_keys(before).current.kid == kid
+    seen_by_all = described.published_at + key_rotation.VERIFIER_CACHE_SECONDS + FRESH_SECONDS
+    return Dropped(before=before, after=after, unknown_until=seen_by_all if was_current else 0)
+
+
+def drop_pepper(pepper_id: int, versions: SecretVersions, *, now: int) -> Dropped:
+    """The emergency: takes a pepper away at once, and with it every refresh token that carries it.
+
+    unknown_until: until when an instance may refuse tokens of the pepper that is current now; past,
+    where it has been published for long enough. Raises UnknownKey, InvalidSecret, Fault and
+    botocore's errors.
+    """
+    described = versions.describe()
+    before = versions.value(described.current)
+    after = key_rotation.without_pepper(before, pepper_id)
+    _put_at_once(after, versions, described, now)
+    was_current = peppers(before).current == pepper_id
+    return Dropped(
+        before=before,
+        after=after,
+        unknown_until=described.published_at + FRESH_SECONDS if was_current else 0,
+    )
+
+
+def _put_at_once(text: str, versions: SecretVersions, described: Described, now: int) -> None:
     version = str(uuid.uuid4())
-    versions.put(after, version, label=DROPPING)
+    versions.put(text, version, label=DROPPING)
     # Refused when somebody else was faster: their change must not be undone by ours.
     versions.promote(version, described, now)
     for other, labels in versions.describe().labels.items():
         if PENDING in labels and CURRENT not in labels:
-            # Made from what was current before, it would bring the key back.
+            # Made from what was current before, it would bring back what was dropped.
             versions.drop_pending(other)
-    was_current = signing_keys(before).current.kid == kid
-    seen_by_all = described.published_at + key_rotation.VERIFIER_CACHE_SECONDS + FRESH_SECONDS
-    return Dropped(before=before, after=after, unknown_until=seen_by_all if was_current else 0)
 
 
 def test_key(key: SigningKey, kms: KmsKeys) -> None:
