@@ -111,7 +111,7 @@ class Kept(MemoryStore):
 def age(session: Session, store: Kept) -> None:
     """The access token is past its time; the next call has to refresh."""
     store.save(json.dumps({**store.content, "expires_at": 1, "refresh_at": 1}))
-    session._known = None
+    session._kept.known = None
 
 
 def refuse_once(front: fault_front.Front) -> None:

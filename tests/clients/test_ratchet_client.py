@@ -44,7 +44,7 @@ def test_behind_api_gateway_it_is_no_different(
 ) -> None:
     """with a Lambda authorizer a 401 has no challenge"""
     store.save(json.dumps({**store.content, "access_token": "of-another-issuer"}))
-    session._known = None
+    session._kept.known = None
     assert get(session, f"{front.url}/example/{authorizer}") == 200
     assert [seen.status for seen in front.refreshes] == [200]
 
@@ -169,7 +169,7 @@ def test_while_one_refreshes_early_the_others_go_on_with_the_good_token(
 
     front.fault = fault
     store.save(json.dumps({**store.content, "refresh_at": 1}))
-    session._known = None
+    session._kept.known = None
     url = f"{front.url}/sessions"
 
     async def tasks() -> list[int]:

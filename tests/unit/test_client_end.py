@@ -405,7 +405,7 @@ def test_nothing_secret_is_in_a_repr_an_exception_or_a_log_line(
     caplog.set_level(logging.DEBUG)
     session = world.started(client_secret="a-secret-of-mine")
     world.now += 2750
-    seen = [repr(session), repr(session._known)]
+    seen = [repr(session), repr(session._kept.known)]
 
     def careless(request: Request) -> Response:
         seen.append(repr(request))

@@ -22,16 +22,16 @@ from dataclasses import replace
 from typing import Any
 
 from ratchet_client.authorization_server import AuthorizationServer, check
-from ratchet_client.credential import Credential, Step, loads
+from ratchet_client.credential import Credential, Step
 from ratchet_client.errors import (
     ConnectionFailed,
     LockLost,
-    NotSignedIn,
     RefreshRefused,
     RefreshUnavailable,
     SessionEnded,
     StoreFailed,
 )
+from ratchet_client.kept import Kept
 from ratchet_client.store import Store
 from ratchet_client.token_answer import (
     Answer,
@@ -92,7 +92,7 @@ class Session:
         self._server = AuthorizationServer(
             issuer, token_endpoint, revocation_endpoint, timeout_seconds
         )
-        self._store = store
+        self._kept = Kept(store)
         self._application = Application(
             client_id, client_secret, client_authentication, timeout_seconds
         )
@@ -100,13 +100,10 @@ class Session:
         self._give_up_after_seconds = give_up_after_seconds
         self._clock, self._sleep, self._uniform = clock, sleep, uniform
         self._send = send
-        self._known: Credential | None = None
-        # What is stored, and what was to replace it: an answer that the store did not take.
-        self._unsaved: tuple[Credential, Credential] | None = None
         self._api_ahead_seconds: float | None = None
 
     def __repr__(self) -> str:
-        return f"<Session of {self._application.client_id} in {type(self._store).__name__}>"
+        return f"<Session of {self._application.client_id} in {self._kept}>"
 
     # --- using it ------------------------------------------------------------------------------
 
@@ -125,9 +122,9 @@ class Session:
         if (found := self.at_hand(refused=refused)) is not None:
             return found
         try:
-            self._known = found = self._current(refused, send or self._send)
+            self._kept.known = found = self._current(refused, send or self._send)
         except StoreFailed as failure:
-            known = self._known
+            known = self._kept.known
             if refused is not None or known is None or self._step(known, None) is Step.REFRESH:
                 raise
             _log.warning("the store failed, the access token is still good: %s", failure)
@@ -139,8 +136,8 @@ class Session:
 
         refreshing: somebody is at it; a token that is still good will do.
         """
-        known = self._known
-        if known is None or known.ended or known.access_token == refused or self._unsaved:
+        known = self._kept.known
+        if known is None or known.ended or known.access_token == refused or not self._kept.whole:
             return None
         step = self._step(known, refused)
         return known if step is Step.USE or (refreshing and step is Step.REFRESH_EARLY) else None
@@ -163,7 +160,7 @@ class Session:
         if tokens is None:
             raise ValueError("this is no token response with a bearer token")
         with self._locked():
-            self._keep(Credential().renewed(tokens, now=self._clock(), uniform=self._uniform))
+            self._kept.save(Credential().renewed(tokens, now=self._clock(), uniform=self._uniform))
 
     def sign_out(self, *, send: Send | None = None) -> None:
         """End the session at the server (RFC 7009), and forget its tokens.
@@ -172,7 +169,7 @@ class Session:
         """
         send = send or self._send
         with self._locked():
-            credential = self._load()
+            credential = self._kept.load()
             if credential.ended is not None:
                 return
             if credential.refresh_token:
@@ -183,7 +180,7 @@ class Session:
                     check(response, now=now, private=(token, self._application.client_secret))
                 except ConnectionFailed as failure:
                     raise RefreshUnavailable(f"no answer: {failure}") from None
-            self._keep(
+            self._kept.save(
                 credential.tombstone(SessionEnded("revoked_by_user", "The user signed out."))
             )
             _log.info("signed out")
@@ -196,8 +193,8 @@ class Session:
         pause, why = _FIRST_PAUSE_SECONDS, "the last refresh had no answer, and it is too early"
         losses = 0
         while True:
-            self._save_again()
-            credential = self._known = self._load()
+            self._kept.save_again()
+            credential = self._kept.known = self._kept.load()
             step = self._step(credential, refused)
             if step is Step.USE:
                 return credential
@@ -208,7 +205,7 @@ class Session:
                     raise RefreshUnavailable(why, retry_after_seconds=wait)
                 self._sleep(wait)
                 continue
-            if not self._store.try_lock():
+            if not self._kept.try_lock():
                 if step is Step.REFRESH_EARLY:
                     return credential
                 if now > give_up_at:
@@ -230,14 +227,14 @@ class Session:
                 if losses == _MOST_LOSSES:
                     raise RefreshUnavailable("the lock runs out all the time") from None
             finally:
-                self._unlock()
+                self._kept.unlock()
 
     def _refresh(self, refused: str | None, send: Send) -> Credential | str | None:
         """One attempt, with the lock.
 
         The new credential, or what failed, or None: look at the store, it says what to do next.
         """
-        credential = self._load()
+        credential = self._kept.load()
         early = (step := self._step(credential, refused)) is Step.REFRESH_EARLY
         if step is Step.USE or credential.wait(self._clock()) > 0:
             return None
@@ -252,14 +249,14 @@ class Session:
                 server_ahead_seconds=server_ahead,
                 after_refusal=refused == credential.access_token,
             )
-            self._keep_answer(credential, renewed)
+            self._kept.save_answer(credential, renewed)
             _log.info("refreshed, sid %s", renewed.sid or "unknown")
             return renewed
         if isinstance(answer, Terminal):
             self._end(credential, answer)
             return None
         delay = self._delay(credential, answer)
-        self._keep_answer(credential, credential.delayed(until=self._clock() + delay))
+        self._kept.save_answer(credential, credential.delayed(until=self._clock() + delay))
         if isinstance(answer, Refused):
             problem = RefreshRefused(answer.status, answer.error, answer.reason, answer.description)
             _log.error("refused: %s", problem)
@@ -284,7 +281,7 @@ class Session:
                 parameters=self._parameters,
             )
             renewing_at = self._clock()
-            self._keep(credential)
+            self._kept.save(credential)
             sent_at = self._clock()
             if not 0 <= sent_at - renewing_at <= _LATEST_SEND_SECONDS:
                 raise LockLost("stopped between the last write and the request")
@@ -302,10 +299,10 @@ class Session:
 
     def _end(self, credential: Credential, answer: Terminal) -> None:
         """Unless the store has newer tokens by now, whoever wrote them."""
-        if self._load().refresh_token != credential.refresh_token:
+        if self._kept.load().refresh_token != credential.refresh_token:
             return
         end = SessionEnded(answer.reason, answer.description, sid=credential.sid)
-        self._keep_answer(credential, credential.tombstone(end))
+        self._kept.save_answer(credential, credential.tombstone(end))
         _log.error("the session has ended, sid %s: %s", end.sid or "unknown", end.reason)
 
     def _delay(self, credential: Credential, answer: Later | Refused) -> float:
@@ -322,60 +319,14 @@ class Session:
             now=self._clock(), api_ahead_seconds=self._api_ahead_seconds, refused=refused
         )
 
-    # --- the store -----------------------------------------------------------------------------
-
-    def _load(self) -> Credential:
-        text = self._store.load()
-        if text is None:
-            raise NotSignedIn("nobody has signed in")
-        stored = loads(text)
-        if (unsaved := self._unsaved) is not None and stored == unsaved[0]:
-            return unsaved[1]
-        return stored
-
-    def _keep(self, credential: Credential) -> None:
-        self._store.save(credential.dumps())
-        self._known, self._unsaved = credential, None
-
-    def _keep_answer(self, old: Credential, new: Credential) -> None:
-        """In memory, if the store fails: asking again would not mend it, and might be too late."""
-        try:
-            self._keep(new)
-        except LockLost:
-            raise
-        except StoreFailed as failure:
-            _log.error("an answer could not be stored, it is in memory only: %s", failure)
-            self._known, self._unsaved = new, (old, new)
-
-    def _save_again(self) -> None:
-        """What the store did not take, unless it has something else by now."""
-        if (unsaved := self._unsaved) is None or not self._store.try_lock():
-            return
-        try:
-            if self._load() is unsaved[1]:
-                self._keep(unsaved[1])
-            if self._unsaved is unsaved:
-                self._unsaved = None
-        except StoreFailed as failure:
-            _log.warning("an answer is still in memory only: %s", failure)
-        finally:
-            self._unlock()
-
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         give_up_at = self._clock() + self._give_up_after_seconds
-        while not self._store.try_lock():
+        while not self._kept.try_lock():
             if self._clock() > give_up_at:
                 raise RefreshUnavailable("somebody else has the lock all the time")
             self._sleep(self._uniform(0.01, 0.05))
         try:
             yield
         finally:
-            self._unlock()
-
-    def _unlock(self) -> None:
-        try:
-            self._store.unlock()
-        except StoreFailed as failure:
-            # What was done is done, and the lock becomes free by itself.
-            _log.warning("the lock could not be given back: %s", failure)
+            self._kept.unlock()
