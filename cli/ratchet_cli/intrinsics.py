@@ -51,7 +51,8 @@ def value(template: Template, node: Any) -> Any:
         return value(template, then if holds(template, condition) else otherwise)
     if name == "Fn::Equals":
         first, second = value(template, argument)
-        return first == second
+        # As texts, as CloudFormation does: a parameter is one, even if its type is Number.
+        return str(first) == str(second)
     if name == "Fn::Not":
         return not value(template, argument)[0]
     if name in ("Fn::And", "Fn::Or"):

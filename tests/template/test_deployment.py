@@ -237,10 +237,7 @@ def test_a_reservation_is_a_parameter_and_0_is_none(function: str, parameter: st
     assert otherwise == {"Ref": "AWS::NoValue"}
     for value, holds in (("0", False), ("7", True)):
         parsed = {**TEMPLATE, "Parameters": {**PARAMETERS, parameter: {"Default": value}}}
-        expression = json.loads(
-            json.dumps(TEMPLATE["Conditions"][condition]).replace(" 0]", ' "0"]')
-        )
-        assert bool(intrinsics.value(parsed, expression)) is holds
+        assert intrinsics.holds(parsed, condition) is holds
 
 
 def test_a_function_writes_to_our_log_group_and_no_other() -> None:

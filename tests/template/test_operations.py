@@ -195,6 +195,8 @@ def test_the_page_says_how_many_metrics_the_alarms_are_charged_for() -> None:
         for alarm in ALARMS.values()
     )
     assert f"those with a band for three: {charged} now" in " ".join(PAGE.split())
+    deploying = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert f"{charged / 10:.2f} for the alarms" in deploying
 
 
 def widgets() -> list[dict[str, Any]]:

@@ -238,6 +238,16 @@ def test_what_a_condition_leaves_out_is_not_there(
     assert set(protected(tmp_path, **parameters)["Resources"]) == there
 
 
+def test_a_number_is_compared_as_a_text(tmp_path: Path) -> None:
+    text = TEMPLATE.replace('[!Ref Every, ""]', "[!Ref Number, 0]").replace(
+        "Parameters:", "Parameters:\n  Number: {Type: Number, Default: 0}"
+    )
+    path = tmp_path / "template.yaml"
+    path.write_text(text, encoding="utf-8")
+    for given, there in (({}, False), ({"Number": "0"}, False), ({"Number": "1"}, True)):
+        assert ("Table" in template.load(path, given)["Resources"]) is there
+
+
 def test_a_route_says_who_lets_requests_pass(tmp_path: Path) -> None:
     parsed = protected(tmp_path, Wanted="yes", Issuer="https://i.test")
     own = JwtAuthorizer("https://i.test", ("https://i.test", "other"))
