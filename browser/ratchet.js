@@ -369,7 +369,7 @@ function authorized(request, { token }) {
   return request;
 }
 
-/** In a cookie of the site, which is as far as the refresh token's is sent. "" takes it away.
+/** In a cookie of the site, as far as the refresh token's is sent, of secure pages. "" takes it away.
  * @param {string} name  @param {string} value */
 function share(name, value) {
   // A day: for so long the service knows an Idempotency-Key.
@@ -377,14 +377,14 @@ function share(name, value) {
   const labels = location.hostname.split(".");
   // The site is the widest domain that the browser takes.
   for (let at = labels.length - 1; at >= 0 && (shared(name) ?? "") !== value; at--) {
-    document.cookie = `${name}=${value}; Domain=${labels.slice(at).join(".")}; ${rest}`;
+    document.cookie = `__Secure-${name}=${value}; Domain=${labels.slice(at).join(".")}; ${rest}`;
   }
 }
 
 /** @param {string} name */
 function shared(name) {
   const pairs = document.cookie.split("; ").map((pair) => pair.split("="));
-  return pairs.find(([known, value]) => known === name && /^[0-9a-f-]{36}$/.test(value))?.[1];
+  return pairs.find(([of, value]) => of === `__Secure-${name}` && /^[0-9a-f-]{36}$/.test(value))?.[1];
 }
 
 /** Ends with the first of these events, or after so many milliseconds.

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { api, call, operator, run, sites } from "./driver.mjs";
-import { COOKIE, KEY, LOST, ORDERS, open, refused, sidOf, signedIn } from "./tab.mjs";
+import { COOKIE, LOST, ORDERS, open, refused, share, sidOf, signedIn } from "./tab.mjs";
 
 const DAY = 86_400;
 
@@ -106,7 +106,7 @@ const journeys = {
   async "an answer that was lost is asked for again"(context) {
     const { page, sid } = await signedIn(context);
     const { [COOKIE]: before } = await cookies(context);
-    await page.evaluate(([name, key]) => (document.cookie = `${name}=${key}`), [KEY, LOST]);
+    await share(page, LOST);
     // The service has rotated, the browser never heard of it.
     await call("POST", "/oauth/refresh", {
       form: { client_id: "demo-browser" },

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { operator, run, sites, startSession } from "./driver.mjs";
 import {
-  during, EXPIRED, eventually, KEY, LOST, MINUTES, open, ORDERS, orders, post, REFRESH, refreshes, refused,
-  rotate, shared, sidOf, signedIn, told, tokenOf, turn,
+  during, EXPIRED, eventually, LOST, MINUTES, open, ORDERS, orders, post, REFRESH, refreshes, refused,
+  rotate, share, shared, sidOf, signedIn, told, tokenOf, turn,
 } from "./tab.mjs";
 
 const journeys = {
@@ -253,7 +253,7 @@ const journeys = {
 
   async "a wrong password does not forget a refresh without an answer"(context) {
     const { page } = await signedIn(context);
-    await page.evaluate(([name, key]) => (document.cookie = `${name}=${key}`), [KEY, LOST]);
+    await share(page, LOST);
     await page.evaluate(() => session.signIn("ada@example.com", "staple").catch(() => {}));
     const sent = refreshes(context);
     assert.equal(await refused(page), null);

@@ -35,7 +35,7 @@ export const sidOf = async (page) => JSON.parse(atob((await tokenOf(page)).split
 export const told = (page) => page.evaluate(() => told);
 
 export const REFRESH = /\/oauth\/refresh/;
-export const KEY = "ratchet-key-demo-browser";
+export const KEY = "__Secure-ratchet-key-demo-browser";
 export const LOST = "00000000-0000-4000-8000-000000000000";
 export const MINUTES = 60_000;
 
@@ -105,9 +105,14 @@ export async function eventually(check) {
 }
 
 /** The Idempotency-Key that waits for an answer, for all pages of the site; undefined for none. */
-export const shared = async (page, name = KEY) =>
-  (await page.evaluate(() => document.cookie)).split("; ").find((pair) => pair.startsWith(`${name}=`))
-    ?.slice(name.length + 1);
+export async function shared(page) {
+  const pairs = (await page.evaluate(() => document.cookie)).split("; ");
+  return pairs.find((pair) => pair.startsWith(`${KEY}=`))?.slice(KEY.length + 1);
+}
+
+/** As if a refresh with this key had no answer. */
+export const share = (page, key) =>
+  page.evaluate((pair) => (document.cookie = `${pair}; Path=/; Secure`), `${KEY}=${key}`);
 
 /** As another tab covers it, or no longer does. */
 export const turn = (page, state) =>

@@ -64,9 +64,11 @@ export async function ask(path, options) {
     // Not mode: "same-origin": with no-referrer its Origin would be null.
     const answer = await fetch(`..${path}`, { cache: "no-store", ...options }).catch(() => null);
     if (answer !== null && answer.status < 500) return answer;
-    if (pause > 8) throw new Error("The service cannot be reached. Nothing is lost; try again later.");
-    say("The service does not answer. Trying again …");
     const seconds = Number(answer?.headers.get("Retry-After")) || pause;
+    if (pause > 8 || seconds > 30) {
+      throw new Error("The service cannot be reached. Nothing is lost; try again later.");
+    }
+    say("The service does not answer. Trying again …");
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   }
 }

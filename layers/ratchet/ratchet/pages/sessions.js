@@ -5,7 +5,7 @@ import { agentOf, ask, body, deadline, element, find, instant, nameOf, say, show
 
 // What no client id can be is not shown either: an address is anybody's text.
 const CLIENT_ID = new URLSearchParams(location.search).get("client_id")?.match(/^[!-~]{1,64}$/)?.[0] ?? "";
-const KEY = `ratchet-key-${encodeURIComponent(CLIENT_ID)}`;
+const KEY = `__Secure-ratchet-key-${encodeURIComponent(CLIENT_ID)}`;
 const ENDED = 5; // so many of the ended ones are shown at first
 const DAY = 86_400; // for so long the service knows an Idempotency-Key
 const HIDDEN = 2 * 3_600; // so much earlier than it is a deadline may be told to people
