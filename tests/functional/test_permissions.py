@@ -7,6 +7,7 @@ import pytest
 
 from ratchet_cli import template
 from tests.functional.conftest import ROOT, Service
+from tests.functional.key_fleet import Fleet
 from tests.functional.permissions import Roles
 
 TEMPLATE = template.load(Path(ROOT) / "template.yaml")
@@ -41,3 +42,18 @@ def test_who_reads_a_secret_may_decrypt_it(name: str) -> None:
                 actions[action] = inner["Resource"]
     if "secretsmanager:GetSecretValue" in actions:
         assert actions.get("kms:Decrypt") == {"Fn::GetAtt": ["SecretsKey", "Arn"]}
+
+
+def test_a_key_of_another_stack_signs_nothing(
+    service: Service, roles: Roles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Conditions are held, too: the role allows keys with the tag of this stack only."""
+    kms: Any = {"RATCHET_SIGNING_BACKEND": "kms", "RATCHET_SIGNING_ALGORITHM": "ES256"}
+    Fleet(service, monkeypatch, **kms).rotate()
+    first = service.start()
+    monkeypatch.setenv("RATCHET_STACK", "another")
+    monkeypatch.setattr(roles, "refused", set())
+    answer = service.refresh(first["refresh_token"])
+    assert (answer.status, answer["error_reason"]) == (503, "unavailable")
+    assert roles.refused == {"RefreshFunction: kms:Sign "}
+    assert service.session(first["sid"]).generation == 0
