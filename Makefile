@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help item-fixtures run test races model engine faults garbage fuzz-api fuzz-parser bench bench-sweep browser screenshots clients lint format requirements openapi licences audit sbom clean setup
+.PHONY: help item-fixtures run test races model engine faults garbage fuzz-api fuzz-parser bench bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -20,6 +20,7 @@ help:
 	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
 	@echo 'make bench         what docs/performance.md says, measured on this machine; ONLY=warm QUICK=1'
 	@echo 'make bench-sweep   what a sweep costs in a small and in a large table; SESSIONS=1000000 DUE=10000 ROUNDS=5 SEED='
+	@echo 'make bench-scale   what so many sessions cost and where the limits lie, simulated; OPTIONS=--help'
 	@echo 'make browser       the module for pages and the session page, in Chromium; needs chromium, Node.js 20, npm'
 	@echo 'make screenshots   take the pictures of docs/sessions-page.md anew'
 	@echo 'make clients       ratchet_client in 50 processes at once, lost answers, an outage, kills; PROCESSES= SEED='
@@ -74,6 +75,10 @@ bench-sweep: setup
 	@npm ci --prefix bench --ignore-scripts --no-audit --no-fund --silent
 	@$(BIN)/python -m bench.sweep --sessions $(or $(SESSIONS),1000000) --due $(or $(DUE),10000) \
 	  --rounds $(or $(ROUNDS),5) $(if $(SEED),--seed $(SEED)) --result $(or $(RESULT),bench/results/sweep.json)
+
+# A simulation: no table, no AWS. OPTIONS='--refreshes-a-day 24 --preset native' prints yours.
+bench-scale: setup
+	@$(BIN)/python -m bench.scale $(or $(OPTIONS),--result bench/results/scale.json --page)
 
 browser: setup
 	@npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent

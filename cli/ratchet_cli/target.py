@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +59,7 @@ def working(target: Target) -> Iterator[Parts]:
 
     What the core logs goes to standard error: standard output is for the result.
     """
-    with contextlib.redirect_stdout(_Beside()):
+    with contextlib.redirect_stdout(sys.stderr):
         from ratchet import wiring
         from ratchet.errors import Fault, InvalidDescription, OAuthError
 
@@ -75,15 +74,6 @@ def working(target: Target) -> Iterator[Parts]:
             raise click.ClickException(f"{fault}; try again") from None
         except (ClientError, BotoCoreError) as error:
             raise click.ClickException(_explained(error)) from error
-
-
-class _Beside(io.TextIOBase):
-    """Standard error, without metrics: they are lines that only CloudWatch reads."""
-
-    def write(self, text: str) -> int:
-        if not text.startswith('{"_aws":'):
-            sys.stderr.write(text)
-        return len(text)
 
 
 def running_here() -> running.Running:
