@@ -369,6 +369,12 @@ def test_outputs_are_described_and_those_that_never_change_are_exported() -> Non
 # --- samconfig.toml ------------------------------------------------------------------------------
 
 
+def test_the_page_says_how_often_the_guide_asks_about_authentication() -> None:
+    """SAM asks for each route without an authorizer of API Gateway's, and takes Return for a no."""
+    asked = [route for route in template.routes(TEMPLATE) if route.authorizer is None]
+    assert f"Of {len(asked)} routes it asks" in PAGE
+
+
 def test_samconfig_asks_before_it_changes_anything_and_knows_the_parameters() -> None:
     config = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
     assert config.pop("version") == 0.1
