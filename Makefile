@@ -4,13 +4,15 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help item-fixtures run test races model engine faults garbage fuzz-api fuzz-parser bench bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit sbom clean setup
+.PHONY: help item-fixtures run test stack races model engine faults garbage fuzz-api fuzz-parser bench bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
 	@echo '                   PORT=9000 another port; KEEP=1 keep the state; VERBOSE=1 show the log lines;'
 	@echo '                   CLAIMS=claims.py a function of yours that adds claims'
 	@echo 'make test          run the tests; ARGS="-k refresh -x" goes to pytest'
+	@echo 'make stack         build with sam build, deploy into the emulator with sam deploy, test that; ARGS='
+	@echo '                   SERVE=1 leaves it deployed until Ctrl-C instead; needs python3.13 (PYTHON313=)'
 	@echo 'make races         race for the same session from 8 processes; ROUNDS=3000 SEED='
 	@echo 'make engine        the store and rotation suites and the races on another DynamoDB; ENDPOINT=http://...'
 	@echo 'make faults        no fault, kill or outage signs anyone out; SEED='
@@ -41,6 +43,10 @@ run: setup
 
 test: setup
 	@$(BIN)/pytest $(ARGS)
+
+stack: setup
+	@PYTHON313='$(PYTHON313)' scripts/sam.sh
+	@exec $(BIN)/python -m tests.deployed $(if $(filter-out 0,$(SERVE)),--serve,$(ARGS))
 
 races: setup
 	@$(BIN)/python -m tests.engine.races --rounds $(or $(ROUNDS),3000) $(if $(SEED),--seed $(SEED))
@@ -131,6 +137,10 @@ requirements: setup
 	$(COMPILE) --universal --python-version 3.11 --fork-strategy fewest --no-annotate \
 	  --constraint requirements/dev.txt \
 	  requirements/audit.in --output-file requirements/audit.txt
+	for name in sam lambda; do \
+	  $(COMPILE) --universal --python-version 3.13 \
+	    requirements/$$name.in --output-file requirements/$$name.txt || exit; \
+	done
 	echo "boto3 ; python_version < '3'" | \
 	$(COMPILE) --python-version 3.13 --python-platform aarch64-manylinux_2_28 --no-annotate \
 	  --constraint requirements/dev.txt --override - \

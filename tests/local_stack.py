@@ -1,6 +1,10 @@
-"""A started `ratchet local` for tests: a process of its own, as a person would have it."""
+"""A started `ratchet local` for tests: a process of its own, as a person would have it.
+
+Or a stack that runs already, of the tree that RATCHET_TEST_STACK names: `make stack` has one.
+"""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +16,7 @@ from pathlib import Path
 from ratchet_cli import running
 
 ROOT = Path(__file__).parents[1]
+ALREADY = "RATCHET_TEST_STACK"
 _START_SECONDS = 60
 
 
@@ -21,15 +26,22 @@ class LocalStack:
 
     url: str
     tree: Path
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[str] | None" = None
 
 
 @contextlib.contextmanager
 def started(tree: Path, *options: str) -> Iterator[LocalStack]:
     """Serves this project's template and functions from `tree`, on a free port, until the end.
 
-    Not from the project's own folder, where a developer's `make run` may be running.
+    Not from the project's own folder, where a developer's `make run` may be running. Without
+    options, a stack that runs already is as good.
     """
+    if not options and (already := os.environ.get(ALREADY)):
+        there = Path(already)
+        found = running.find(there)
+        assert found is not None, f"no stack runs in {there}"
+        yield LocalStack(found.url, there)
+        return
     shutil.copy(ROOT / "template.yaml", tree)
     functions = tree / "functions"
     if not functions.exists():

@@ -25,13 +25,17 @@ class Emulator:
     """Runs the emulator on a free port of 127.0.0.1 for the time of a `with` block.
 
     `folder` takes its log file and its temporary files. With `state` it starts from the state in
-    that folder and leaves its own there; without, nothing outlives the block. Raises EmulatorError
-    with the end of the log when it does not come up.
+    that folder and leaves its own there; without, nothing outlives the block. `functions_python`
+    is the interpreter that Lambda functions get, else they have that of the emulator and all its
+    packages. Raises EmulatorError with the end of the log when it does not come up.
     """
 
-    def __init__(self, folder: Path, state: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, state: Path | None = None, *, functions_python: Path | None = None
+    ) -> None:
         self._folder = folder
         self._state = state
+        self._functions_python = functions_python
         self._log = folder / "emulator.log"
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -91,6 +95,8 @@ class Emulator:
             "LOG_LEVEL": "WARNING",
             "TMPDIR": str(self._folder),
         }
+        if self._functions_python:
+            environment["RATCHET_FUNCTIONS_PYTHON"] = str(self._functions_python)
         if self._state:
             environment |= {"PERSIST_STATE": "1", "STATE_DIR": str(self._state)}
         return environment

@@ -23,6 +23,8 @@ def _stop_with_parent() -> None:
 def main() -> None:
     """Run the emulator until standard input ends. Its settings are environment variables."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
+    # The emulator starts functions with this (1.5.33), and knows no setting for it.
+    sys.executable = os.environ.pop("RATCHET_FUNCTIONS_PYTHON", sys.executable)
     from ministack.app import main as emulate
 
     emulate()
