@@ -10,7 +10,8 @@ import yaml
 
 from tests.deployed import artifact
 
-LAYERS = {"RatchetLayer": 45, "VerifyLayer": 25}
+# How large each may be; what is in them is a matter of megabytes.
+LAYERS = {"RatchetLayer": 40, "VerifyLayer": 25, "ClientLayer": 1}
 MB = 1_000_000
 # What Lambda's python3.13 brings along itself.
 RUNTIME = ("boto3", "botocore", "s3transfer", "urllib3")
@@ -60,7 +61,7 @@ def test_every_module_of_a_layer_has_bytecode_that_stays_valid(layer: str) -> No
         check=True,
     )
     count, wrong = json.loads(done.stdout)
-    assert count > 20
+    assert count > 10
     assert not wrong
 
 
@@ -73,7 +74,7 @@ def test_the_bytecode_is_what_runs_whatever_a_zip_file_does_to_times(tmp_path: P
     done = subprocess.run(
         [artifact.LAMBDA_PYTHON, "-B", "-c", "import app; print(app.handler.__module__)"],
         cwd=tmp_path / "task",
-        env={"PYTHONPATH": str(tmp_path / "python"), "POWERTOOLS_METRICS_NAMESPACE": "x"},
+        env={"PYTHONPATH": str(tmp_path / "python")},
         capture_output=True,
         text=True,
         check=False,
@@ -85,8 +86,8 @@ def test_the_bytecode_is_what_runs_whatever_a_zip_file_does_to_times(tmp_path: P
 def test_a_layer_has_arm64_wheels_and_nothing_that_the_runtime_or_nobody_needs(layer: str) -> None:
     python = artifact.FOR_LAMBDA / layer / "python"
     libraries = [path.read_bytes()[:20] for path in python.rglob("*.so")]
-    assert libraries
-    assert {int.from_bytes(header[18:20], "little") for header in libraries} == {AARCH64}
+    assert bool(libraries) is (layer != "ClientLayer")
+    assert {int.from_bytes(header[18:20], "little") for header in libraries} <= {AARCH64}
     names = {path.name for path in python.iterdir()}
     assert not names & {*RUNTIME, "bin", "pip"}
     assert [path.name for path in python.parent.iterdir()] == ["python"]
