@@ -24,7 +24,7 @@ import pytest
 from ratchet_cli import payload, template
 from tests.functional.conftest import ROOT
 
-PREVIOUS = "036edd2"
+PREVIOUS = "036edd269fc902059c1b85fd6bd6f4d0fb99e706"
 CHILD = """
 import json, sys
 from pathlib import Path
