@@ -69,12 +69,12 @@ def test_what_is_written_now_has_the_shape_of_the_newest_fixtures(
     assert shape(written.item) == shape(newest.item)
 
 
-@pytest.mark.parametrize(("version", "name"), STORED)
-def test_every_item_is_read_and_nothing_of_it_is_lost(version: str, name: str) -> None:
-    written = journeys.stored(version, name)
-    session = from_item(written.item)
-    assert from_item(session_item.to_item(session)) == session
-    assert item_bytes(written.item) <= MAX_ITEM_BYTES
+def test_every_item_is_read_and_nothing_of_it_is_lost() -> None:
+    for version, name in STORED:
+        written = journeys.stored(version, name)
+        session = from_item(written.item)
+        assert from_item(session_item.to_item(session)) == session, name
+        assert item_bytes(written.item) <= MAX_ITEM_BYTES, name
 
 
 @pytest.mark.parametrize(("version", "name"), LIVE)
@@ -115,25 +115,24 @@ def test_the_sealed_successor_of_every_version_is_opened(
     assert again["refresh_token"] == written.token
 
 
-@pytest.mark.parametrize(("version", "name"), STORED)
-def test_every_item_is_swept_listed_and_explained(
-    service: Service, version: str, name: str
-) -> None:
-    written = put(service, version, name)
-    over = "ended_at" in written.item
-    service.now = int(written.item["idle_deadline_at"]["N"]) + 1
-    report = service.sweep()
-    assert report["complete"]
-    assert report.get("ended", 0) == (0 if over else 1)
-    session = service.session(sid(written))
-    assert (session.ended_at is None, session.reason is None) == (False, False)
-    bearer = service.operator()
-    listed = service.call("GET", f"/sessions?sub={session.sub}", bearer=bearer)
-    assert session.sid in [one["sid"] for one in listed["sessions"]]
-    told = service.call("GET", f"/sessions/{session.sid}?timeline=true", bearer=bearer)
-    assert "the session" in told["explanation"]["sentence"].lower()
-    answer = refresh(service, written, written.token)
-    assert (answer.status, answer["error_reason"]) == (400, session.reason)
+def test_every_item_is_swept_listed_and_explained(service: Service) -> None:
+    for version, name in STORED:
+        written = put(service, version, name)
+        over = "ended_at" in written.item
+        service.now = int(written.item["idle_deadline_at"]["N"]) + 1
+        report = service.sweep()
+        assert report["complete"]
+        assert (name, report.get("ended", 0)) == (name, 0 if over else 1)
+        session = service.session(sid(written))
+        assert (session.ended_at is None, session.reason is None) == (False, False)
+        bearer = service.operator()
+        listed = service.call("GET", f"/sessions?sub={session.sub}", bearer=bearer)
+        assert [one["sid"] for one in listed["sessions"]] == [session.sid]
+        told = service.call("GET", f"/sessions/{session.sid}?timeline=true", bearer=bearer)
+        assert "the session" in told["explanation"]["sentence"].lower()
+        answer = refresh(service, written, written.token)
+        assert (name, answer.status, answer["error_reason"]) == (name, 400, session.reason)
+        service.delete_item(session.sid)
 
 
 def test_every_live_session_is_ended_by_its_user(service: Service) -> None:
