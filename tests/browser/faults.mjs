@@ -112,6 +112,28 @@ const journeys = {
     assert.match(sent[0], /^[0-9a-f-]{36}$/);
   },
 
+  async "on a slow network tabs wait for the one that refreshes, unless their token is good"(context) {
+    await context.clock.install();
+    const { page, sid } = await signedIn(context);
+    const tab = await open(context);
+    assert.equal(await sidOf(tab), sid);
+    const before = await tokenOf(page);
+    const slow = { offline: false, latency: 1_500, downloadThroughput: -1, uploadThroughput: -1 };
+    for (const one of [page, tab]) {
+      await (await context.newCDPSession(one)).send("Network.emulateNetworkConditions", slow);
+    }
+    const sent = refreshes(context);
+    await context.clock.fastForward(50 * MINUTES);
+    const asked = Date.now();
+    assert.equal(await tokenOf(page), before);
+    assert.ok(Date.now() - asked < 1_500);
+    for (const one of [page, tab]) await eventually(async () => (await tokenOf(one)) !== before);
+    await context.clock.fastForward(90 * MINUTES);
+    const [one, other] = await Promise.all([tokenOf(page), tokenOf(tab)]);
+    assert.equal(one, other);
+    assert.equal(sent.length, 2);
+  },
+
   async "an answer that is not the service's is none, and the Idempotency-Key stays"(context) {
     await context.clock.install();
     const { page, sid } = await signedIn(context);

@@ -243,7 +243,9 @@ const journeys = {
     await rotated;
     const waiting = refused(tab);
     waiting.catch(() => {});
-    await page.close();
+    const crashed = page.waitForEvent("crash");
+    (await context.newCDPSession(page)).send("Page.crash").catch(() => {});
+    await crashed;
     assert.equal(await waiting, null);
     assert.deepEqual([sent.length, new Set(sent).size], [2, 1]);
     assert.equal(await sidOf(tab), sid);
