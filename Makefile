@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help item-fixtures run test stack races model engine faults garbage fuzz-api fuzz-parser bench bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit sbom clean setup
+.PHONY: help item-fixtures run test stack races model engine faults garbage fuzz-api fuzz-parser bench bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit build sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -32,7 +32,7 @@ help:
 	@echo 'make openapi       make what GET /openapi.json serves of docs/openapi.yaml'
 	@echo 'make requirements  pin the dependencies again; UPGRADE=1 takes the newest versions'
 	@echo 'make audit         ask PyPI which of the pinned dependencies have known vulnerabilities'
-	@echo 'make sbom          write what the built layers hold (CycloneDX), after sam build'
+	@echo 'make build         sam build, and what the built layers hold (CycloneDX) in .aws-sam/sbom'
 	@echo 'make licences      make docs/licences.md of what the layers ship'
 	@echo 'make clean         remove what all of these leave behind, kept state included'
 	@echo
@@ -161,6 +161,12 @@ $(AUDIT)/set-up: requirements/audit.txt | setup
 
 audit: $(AUDIT)/set-up
 	@$(AUDIT)/bin/python scripts/audit.py
+
+build: $(AUDIT)/set-up
+	@PYTHON313='$(PYTHON313)' scripts/sam.sh
+	@PATH="$$(.venv-sam/bin/python -c 'import sys; print(sys.base_prefix)')/bin:$$PATH" \
+	  SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam build
+	@scripts/sbom.sh
 
 sbom: $(AUDIT)/set-up
 	@scripts/sbom.sh

@@ -36,6 +36,7 @@ DETECTORS = (
 )
 ALPHABET, ENTROPY, JWT = "the alphabet of base64url", "Base64 High Entropy String", "JSON Web Token"
 KNOWN = {
+    ("events/*.json", ENTROPY): "forms, base64 as API Gateway sends them",
     ("layers/ratchet/ratchet/password.py", ENTROPY): "a hash, of nobody's password",
     ("tests/browser/pages.mjs", JWT): "an unsigned token without claims",
     ("tests/clients/test_command_line.py", "Basic Auth Credentials"): "an address to be refused",
