@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from joserfc.jwk import ECKey
 from ratchet import keys, session_item
 from ratchet.policy import HOUR
 from ratchet.reasons import Reason
+from ratchet.session import Session
 from ratchet.session_item import MAX_ITEM_BYTES, from_item, item_bytes
 from tests.functional import item_journeys as journeys
 from tests.functional.conftest import Answer, Service
@@ -29,6 +31,10 @@ LIVE = [(version, name) for version, name in STORED if name not in ("ended", "re
 
 def other(version: str, name: str) -> Path:
     return journeys.FIXTURES / version / "others" / f"{name}.json"
+
+
+def item(name: str) -> Mapping[str, Any]:
+    return journeys.stored(VERSIONS[-1], name).item
 
 
 def put(service: Service, version: str, name: str) -> Written:
@@ -54,6 +60,12 @@ def refresh(service: Service, written: Written, token: str, **headers: str) -> A
 def test_a_fixture_of_every_journey_is_kept() -> None:
     assert VERSIONS, "write them: make item-fixtures VERSION=v1"
     assert set(journeys.names(VERSIONS[-1])) == set(JOURNEYS)
+
+
+def test_the_fixtures_have_every_attribute_that_a_session_may_have() -> None:
+    """One that no journey leaves behind? Then write one that does."""
+    written = {name for kept in journeys.names(VERSIONS[-1]) for name in item(kept)}
+    assert written == {field.name for field in fields(Session)} | {"attention_shard"}
 
 
 @pytest.mark.parametrize("name", JOURNEYS)
