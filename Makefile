@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help item-fixtures run test stack races model engine faults garbage fuzz-api fuzz-parser bench bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit build sbom clean setup
+.PHONY: help item-fixtures run test stack races model engine faults garbage fuzz-api fuzz-parser bench peers bench-peers bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit build sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -21,6 +21,7 @@ help:
 	@echo 'make fuzz-parser   let Atheris look for a hole in the parser; SECONDS=60 SEED='
 	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
 	@echo 'make bench         what docs/performance.md says, measured on this machine; ONLY=warm QUICK=1'
+	@echo 'make bench-peers   Ratchet beside other token services, for as long as you like; ARGS="--rounds 20"; needs Node.js, npm'
 	@echo 'make bench-sweep   what a sweep costs in a small and in a large table; SESSIONS=1000000 DUE=10000 ROUNDS=5 SEED='
 	@echo 'make bench-scale   what so many sessions cost and where the limits lie, simulated; OPTIONS=--help'
 	@echo 'make browser       the module for pages and the session page, in Chromium; needs chromium, Node.js 20, npm'
@@ -72,9 +73,21 @@ fuzz-parser: setup
 	@$(BIN)/python -m tests.engine.fuzz_parser -max_total_time=$(or $(SECONDS),60) $(if $(SEED),-seed=$(SEED))
 
 # Writes bench/results, and with them the tables and pictures of docs/performance.md.
-bench: setup
+bench: setup $(if $(filter-out side_by_side,$(ONLY)),,peers)
 	@npm ci --prefix bench --ignore-scripts --no-audit --no-fund --silent
 	@$(BIN)/python -m bench $(ONLY) $(if $(filter-out 0,$(QUICK)),--quick)
+
+# What Ratchet is compared with, in environments of its own.
+PEERS = bench/peers
+peers: setup
+	@npm ci --prefix bench --ignore-scripts --no-audit --no-fund --silent
+	@npm ci --prefix $(PEERS) --ignore-scripts --no-audit --no-fund --silent
+	@test -x $(PEERS)/.venv-python/bin/python || $(BIN)/python -m venv $(PEERS)/.venv-python
+	@$(PEERS)/.venv-python/bin/python -m pip install --disable-pip-version-check --quiet \
+	  --require-hashes --requirement $(PEERS)/requirements.txt
+
+bench-peers: peers
+	@$(BIN)/python -m bench.side_by_side $(ARGS)
 
 # To a file of its own: what is kept in bench/results is what the pages quote.
 bench-sweep: setup
@@ -134,6 +147,8 @@ requirements: setup
 	  --no-emit-package ratchet --no-emit-package ratchet-client --no-emit-package ratchet-verify \
 	  --no-emit-package ratchet-cli \
 	  requirements/dev.in --output-file requirements/dev.txt
+	$(COMPILE) --universal --python-version 3.11 --fork-strategy fewest \
+	  $(PEERS)/requirements.in --output-file $(PEERS)/requirements.txt
 	$(COMPILE) --universal --python-version 3.11 --fork-strategy fewest --no-annotate \
 	  --constraint requirements/dev.txt \
 	  requirements/audit.in --output-file requirements/audit.txt
@@ -172,7 +187,7 @@ sbom: $(AUDIT)/set-up
 	@scripts/sbom.sh
 
 clean:
-	rm -rf tests/browser/node_modules bench/node_modules .venv .venv-* .ratchet .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf tests/browser/node_modules bench/node_modules bench/peers/node_modules bench/peers/.venv-python .venv .venv-* .ratchet .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup:

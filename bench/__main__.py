@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -13,18 +14,20 @@ from bench import page, service
 @click.command()
 @click.argument("subjects", nargs=-1, type=click.Choice(page.SUBJECTS))
 @click.option("--quick", is_flag=True, help="A few rounds, to see that it works; nothing is kept.")
-def main(subjects: tuple[str, ...], quick: bool) -> None:
+@click.option("--into", type=click.Path(path_type=Path), help="A folder for the results instead.")
+def main(subjects: tuple[str, ...], quick: bool, into: Path | None) -> None:
     """Measure these SUBJECTS, all by default, and print their tables."""
+    folder = into or (None if quick else page.RESULTS)
     with service.service() as environment:
         for subject in subjects or page.SUBJECTS:
             click.echo(f"{subject} ...", err=True)
             measured = import_module(f"bench.{subject}").measure(environment, quick=quick)
             found = {"command": f"make bench ONLY={subject}", **service.about(), **measured}
             click.echo(page.table(subject, found))
-            if not quick:
-                path = page.RESULTS / f"{subject}.json"
+            if folder is not None:
+                path = folder / f"{subject}.json"
                 path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    if not quick:
+    if folder == page.RESULTS:
         page.write()
 
 

@@ -27,6 +27,7 @@ _BUNDLED = HERE / "node_modules" / "@dynoxide" / "linux-x64" / "dynoxide"
 _START_SECONDS = 60
 
 Items = Iterable[Mapping[str, Any]]
+Tables = Mapping[str, tuple[Mapping[str, Any], Items]]
 
 
 def program() -> Path | None:
@@ -44,7 +45,7 @@ def version(engine: Path) -> str:
 
 
 @contextlib.contextmanager
-def running(engine: Path, tables: Mapping[str, tuple[Mapping[str, Any], Items]]) -> Iterator[str]:
+def running(engine: Path, tables: Tables) -> Iterator[str]:
     """Serves these tables for the time of the block; its endpoint URL.
 
     tables: name -> what CreateTable takes besides the name, and the items. They come in by the
@@ -75,7 +76,7 @@ def running(engine: Path, tables: Mapping[str, tuple[Mapping[str, Any], Items]])
             process.wait()
 
 
-def _export(folder: Path, tables: Mapping[str, tuple[Mapping[str, Any], Items]]) -> None:
+def _export(folder: Path, tables: Tables) -> None:
     """As DynamoDB exports tables to S3: one JSON object a line, compressed."""
     for name, (_, items) in tables.items():
         data = folder / name / "data"
@@ -113,3 +114,13 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
             time.sleep(0.05)
         finally:
             connection.close()
+
+
+def process_id(endpoint: str) -> int:
+    """Of the engine that serves there (/proc: Linux)."""
+    asked = f"--port\0{endpoint.rpartition(':')[2]}\0".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if asked in (process / "cmdline").read_bytes():
+                return int(process.name)
+    raise LookupError(f"nothing serves at {endpoint}")

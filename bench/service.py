@@ -7,6 +7,7 @@ as free of everything else, as a container of Lambda's.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import subprocess
@@ -21,6 +22,7 @@ from urllib.parse import urlencode
 import click
 
 from bench import engine
+from ratchet import wiring
 from ratchet_cli import aws, payload, template
 from ratchet_cli.emulator import Emulator
 from ratchet_cli.provision import provision
@@ -32,8 +34,11 @@ _TABLE = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "Billin
 
 
 @contextlib.contextmanager
-def service() -> Iterator[dict[str, str]]:
-    """The environment of the functions, with empty tables and the demo applications."""
+def service(more: engine.Tables | None = None) -> Iterator[dict[str, str]]:
+    """The environment of the functions, with empty tables and the demo applications.
+
+    more: other tables, with what is in them.
+    """
     program = engine.program()
     if program is None:
         raise click.ClickException(str(engine.__doc__))
@@ -51,7 +56,8 @@ def service() -> Iterator[dict[str, str]]:
                 {
                     f"bench-{resource}": (table(described, resource), ())
                     for resource in names.values()
-                },
+                }
+                | dict(more or {}),
             )
         )
         variables |= {variable: f"bench-{resource}" for variable, resource in names.items()}
@@ -59,9 +65,20 @@ def service() -> Iterator[dict[str, str]]:
             "RATCHET_LOG_GROUP": f"file:{folder / 'functions.log'}",
         }
         aws.enter({name: value for name, value in variables.items() if name.startswith("AWS_")})
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        # It keeps clients for good: those of a service before this one ask its emulator.
+        wiring._clients.clear()
+        with _no_log_lines():
             seed(variables)
         yield variables
+
+
+@contextlib.contextmanager
+def _no_log_lines() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _tables(described: Mapping[str, Any]) -> dict[str, str]:

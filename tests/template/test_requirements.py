@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from importlib.metadata import requires
@@ -14,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 DEVELOPMENT = ROOT / "requirements" / "dev.txt"
+PEERS = ROOT / "bench" / "peers" / "requirements.txt"
 LAYERS = {
     folder: ROOT / folder / "requirements.txt"
     for folder in ("layers/ratchet", "layers/ratchet_verify")
@@ -96,7 +98,7 @@ def test_a_layer_ships_the_versions_that_the_tests_run_with(folder: str) -> None
 
 @pytest.mark.parametrize(
     "path",
-    [*LAYERS.values(), *sorted((ROOT / "requirements").glob("*.txt"))],
+    [PEERS, *LAYERS.values(), *sorted((ROOT / "requirements").glob("*.txt"))],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_every_pin_has_its_hashes(path: Path) -> None:
@@ -115,3 +117,13 @@ def test_every_pin_has_its_hashes(path: Path) -> None:
 def test_no_requirements_file_names_a_place_to_download_from(path: Path) -> None:
     for line in path.read_text("utf-8").splitlines():
         assert not SOURCE.search(line)
+
+
+@pytest.mark.parametrize("folder", ["bench", "bench/peers", "tests/browser"])
+def test_no_lock_file_of_npm_names_a_place_to_download_from(folder: str) -> None:
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text("utf-8"))
+    packages = {name: found for name, found in lock["packages"].items() if name}
+    assert packages
+    for name, found in packages.items():
+        assert "resolved" not in found, name
+        assert found["integrity"].startswith("sha512-"), name
