@@ -288,7 +288,10 @@ def _measured(
 ) -> dict[str, Result]:
     endpoint = environment["AWS_ENDPOINT_URL_DYNAMODB"]
     create_tables(peers, endpoint)
-    found: dict[str, Result] = {peer.name: {"access_token": peer.access_token} for peer in peers}
+    found: dict[str, Result] = {
+        peer.name: {"access_token": peer.access_token, "on_dynamodb": peer.on_dynamodb}
+        for peer in peers
+    }
     with relay(endpoint) as wire:
         how: dict[str, Any] = {"grace_seconds": PAST_GRACE_SECONDS, "counted": True}
         for peer in peers:
@@ -372,7 +375,7 @@ def _speed(peers: Mapping[str, Result]) -> str:
                 f"{alone['refreshes_per_second']['median']:.0f}",
                 _told(busy["refreshes_per_second"], 0),
                 f"{_told(cpu, 2)} ms",
-                f"{busy['engine_cpu_ms']['median']:.2f} ms",
+                f"{busy['engine_cpu_ms']['median']:.2f} ms" if one["on_dynamodb"] else "",
                 f"{wall['p50']:.0f} / {wall['p95']:.0f} / {wall['p99']:.0f} ms",
             ]
         )
