@@ -45,6 +45,7 @@ KNOWN = {
     ("tests/events/form_post.json", ENTROPY): "a form, base64 as API Gateway sends it",
     ("tests/fixtures/items/*.json", ENTROPY): "hashes, tokens and keys made for the tests alone",
     ("tests/fixtures/items/*.json", "Hex High Entropy String"): "hashes of such secrets",
+    ("tests/functional/previous_version.py", "Hex High Entropy String"): "the id of a commit",
     ("tests/functional/test_client_assertions.py", JWT): "tokens without claims and signature",
     ("tests/stack/test_explain.py", JWT): "a token with a made-up signature",
     ("tests/unit/test_keys.py", ENTROPY): "the public key that RFC 7638 shows",

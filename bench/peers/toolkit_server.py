@@ -36,13 +36,13 @@ if not settings.configured:
     django.setup()
 
 from django.contrib.auth.models import User  # noqa: E402 - after the settings
-from django.core.management import call_command  # noqa: E402
-from django.core.wsgi import get_wsgi_application  # noqa: E402
-from django.http import JsonResponse  # noqa: E402
-from django.urls import path  # noqa: E402
-from django.utils import timezone  # noqa: E402
-from oauth2_provider.models import AccessToken, Application, RefreshToken  # noqa: E402
-from oauth2_provider.views import TokenView  # noqa: E402
+from django.core.management import call_command  # noqa: E402 - set up first
+from django.core.wsgi import get_wsgi_application  # noqa: E402 - set up first
+from django.http import JsonResponse  # noqa: E402 - set up first
+from django.urls import path  # noqa: E402 - set up first
+from django.utils import timezone  # noqa: E402 - set up first
+from oauth2_provider.models import AccessToken, Application, RefreshToken  # noqa: E402 - set up first
+from oauth2_provider.views import TokenView  # noqa: E402 - set up first
 
 
 def start(_):
