@@ -75,9 +75,9 @@ def table(result: Result) -> str:
         "",
         f"Memory over {memory['requests']:,} requests: {resident[half] / 1024:.1f} MB resident"
         f" after half of them, {resident[-1] / 1024:.1f} MB after all. The line that fits the"
-        f" second half best rises by **{memory['slope_bytes']} bytes a request**; of Python's own"
-        f" objects (`tracemalloc`, {traced['requests']:,} requests) **{traced['bytes_each']} bytes"
-        " a request** are left.",
+        f" second half best rises by **{memory['slope_bytes']} bytes a request**; that of Python's"
+        f" own objects (`tracemalloc`, {traced['requests']:,} requests) by"
+        f" **{traced['slope_bytes']}**.",
     ]
     return "\n".join(lines)
 

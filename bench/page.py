@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 PICTURES = ROOT / "docs" / "images"
 RESULTS = Path(__file__).parent / "results"
-SUBJECTS = ("warm", "cold", "concurrency", "cost", "side_by_side")
+SUBJECTS = ("warm", "cold", "concurrency", "growth", "cost", "side_by_side")
 """Modules of bench, each with a result of its name, and three functions:
 
     measure(environment, quick=False)   what goes into the result; environment: of the functions
