@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help item-fixtures run test stack races model engine faults garbage fuzz-api fuzz-parser bench peers bench-peers bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit build sbom clean setup
+.PHONY: help item-fixtures run test stack sam-local races model engine faults garbage fuzz-api fuzz-parser bench peers bench-peers bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit build sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test          run the tests; ARGS="-k refresh -x" goes to pytest'
 	@echo 'make stack         build with sam build, deploy into the emulator with sam deploy, test that; ARGS='
 	@echo '                   SERVE=1 leaves it deployed until Ctrl-C instead; needs python3.13 (PYTHON313=)'
+	@echo 'make sam-local     write what `sam local` needs of a running `make run` (docs/local.md)'
 	@echo 'make races         race for the same session from 8 processes; ROUNDS=3000 SEED='
 	@echo 'make engine        the store and rotation suites and the races on another DynamoDB; ENDPOINT=http://...'
 	@echo 'make faults        no fault, kill or outage signs anyone out; SEED='
@@ -48,6 +49,9 @@ test: setup
 stack: setup
 	@PYTHON313='$(PYTHON313)' scripts/sam.sh
 	@exec $(BIN)/python -m tests.deployed $(if $(filter-out 0,$(SERVE)),--serve,$(ARGS))
+
+sam-local: setup
+	@$(BIN)/python scripts/sam_local.py
 
 races: setup
 	@$(BIN)/python -m tests.engine.races --rounds $(or $(ROUNDS),3000) $(if $(SEED),--seed $(SEED))
