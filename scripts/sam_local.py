@@ -1,7 +1,9 @@
 """Writes what `sam local` needs to work on the state of a running `make run` (docs/local.md).
 
-The SAM CLI hands a container only variables that the template declares, so the built template gets
-one more: where AWS is. Containers call this machine host.docker.internal.
+The SAM CLI (1.170) hands a container only variables that the template declares, so the built
+template gets one more: where AWS is. Containers call this machine host.docker.internal. And it lets
+a route for any method take the requests of one for a single method, so there is one for each of the
+others instead.
 """
 
 import json
@@ -16,12 +18,31 @@ from ratchet_cli import running
 
 ROOT = Path(__file__).parents[1]
 ENDPOINT = "AWS_ENDPOINT_URL"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def template(built: Mapping[str, Any]) -> dict[str, Any]:
-    """The built template, with a variable for the endpoint in every function."""
+    """The built template, as the SAM CLI understands it."""
     local: dict[str, Any] = json.loads(json.dumps(built))
     local["Globals"]["Function"]["Environment"]["Variables"][ENDPOINT] = ""
+    events = [
+        properties["Events"]
+        for resource in local["Resources"].values()
+        if "Events" in (properties := resource.get("Properties", {}))
+    ]
+    single: dict[str, set[str]] = {}
+    for event in [event for all_of_one in events for event in all_of_one.values()]:
+        if event["Type"] == "HttpApi" and event["Properties"]["Method"] != "ANY":
+            single.setdefault(event["Properties"]["Path"], set()).add(event["Properties"]["Method"])
+    for all_of_one in events:
+        for name, event in [*all_of_one.items()]:
+            taken = single.get(event["Properties"].get("Path", ""))
+            if taken and event["Properties"]["Method"] == "ANY":
+                del all_of_one[name]
+                for method in METHODS:
+                    if method not in taken:
+                        properties = {**event["Properties"], "Method": method}
+                        all_of_one[name + method.title()] = {**event, "Properties": properties}
     return local
 
 

@@ -27,7 +27,7 @@ provider = SamFunctionProvider(stacks)
 values = json.load(open(env_vars))
 runner = LocalLambdaRunner(None, provider, ".", real_path=None, env_vars_values=values)
 functions = {f.name: runner._make_env_vars(f).resolve() for f in provider.get_all()}
-routes = [[route.path, route.function_name] for route in ApiProvider(stacks).api.routes]
+routes = [[r.path, r.function_name, r.methods] for r in ApiProvider(stacks).api.routes]
 print(json.dumps({"functions": functions, "routes": routes}))
 """
 
@@ -61,8 +61,10 @@ def test_every_function_finds_the_state_and_the_emulator(plan: Any, here: runnin
 
 
 def test_start_api_has_every_route(plan: Any) -> None:
-    served = {(path, function) for path, function in plan["routes"]}
-    assert {(route.path, route.function) for route in ROUTES} <= served
+    served = {(path, function): methods for path, function, methods in plan["routes"]}
+    assert {(route.path, route.function) for route in ROUTES} <= served.keys()
+    assert served["/sessions", "IssueFunction"] == ["POST"]
+    assert "POST" not in served["/sessions", "SessionsFunction"]
 
 
 def test_sam_validates_the_template(tmp_path: Path) -> None:
