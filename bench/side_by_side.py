@@ -249,7 +249,7 @@ class Size:
     """How much is measured. sizes: of the tables that are cleared up, none for no clearing up."""
 
     rounds: int = 5
-    seconds: float = 1.5
+    seconds: float = 1.0
     races: int = 20
     sessions: int = 10
     rotations: int = 100
