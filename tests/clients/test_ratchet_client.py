@@ -224,3 +224,26 @@ def test_a_task_that_is_cancelled_does_not_break_off_a_refresh(
 
     assert asyncio.run(cancelled_and_again()) == 200
     assert [seen.status for seen in front.refreshes] == [200]
+
+
+def test_a_thread_that_cannot_be_started_is_waited_for_by_nobody(
+    session: Session,
+    store: quick.Kept,
+    front: fault_front.Front,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("can't start new thread")
+
+    async def twice() -> int:
+        async with httpx.AsyncClient(auth=SessionAuth(session), timeout=30) as client:
+            monkeypatch.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await client.get(f"{front.url}/sessions")
+            again = client.get(f"{front.url}/sessions")
+            return (await asyncio.wait_for(again, 20)).status_code
+
+    quick.age(session, store)
+    assert asyncio.run(twice()) == 200
+    assert [seen.status for seen in front.refreshes] == [200]

@@ -247,6 +247,23 @@ def test_a_lost_lock_costs_nothing_but_another_look(world: World) -> None:
     assert world.kept()["refresh_token"] == "refresh-3"
 
 
+def test_a_lock_that_is_always_lost_is_no_error_while_the_token_is_good(world: World) -> None:
+    class Lost(MemoryStore):
+        def save(self, text: str) -> None:
+            raise LockLost("ran out")
+
+    world.started()
+    store = Lost()
+    MemoryStore.save(store, world.store.load() or "")
+    session = world.session(store=store)
+    world.now += 2800
+    assert session.access_token() == "access-1"
+    world.now += 800
+    with pytest.raises(RefreshUnavailable, match="lock"):
+        session.access_token()
+    assert world.sent == []
+
+
 class Full(MemoryStore):
     """Takes a key before the request, and then the disk is full."""
 

@@ -352,15 +352,22 @@ def test_retry_after_is_a_number_or_a_date(
     assert seconds <= sum(world.slept) <= seconds * 1.1 + 0.5
 
 
-def test_a_minute_of_503_is_survived_and_costs_few_requests(world: World) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"retry-after": "0"}, {"retry-after": formatdate(NOW, usegmt=True)}],
+    ids=["no word", "at once", "a date that is over"],
+)
+def test_a_minute_of_503_is_survived_and_costs_few_requests(
+    world: World, headers: dict[str, str]
+) -> None:
     session = world.started(give_up_after_seconds=120)
     world.now += 3600
     back = world.now + 60
 
     def until_then(request: Request) -> Response:
-        return answer(**tokens(2)) if world.now >= back else answer(503)
+        return answer(**tokens(2)) if world.now >= back else answer(503, headers)
 
-    world.script = [until_then] * 100
+    world.script = [until_then] * 1000
     assert session.access_token() == "access-2"
     assert len(world.sent) <= 12
     assert len(set(world.keys)) == 1

@@ -94,9 +94,11 @@ class SessionAuth(httpx.Auth):
     def _flight(self, refused: str | None) -> "Future[Credential]":
         with self._flights_lock:
             if (flight := self._flights.get(refused)) is None:
-                flight = self._flights[refused] = Future()
+                flight = Future()
                 # A daemon: it may end with the program, a refresh can be broken off at any time.
                 threading.Thread(target=self._fly, args=(refused,), daemon=True).start()
+                # Not before: nobody is to wait for a thread that could not be started.
+                self._flights[refused] = flight
             return flight
 
     def _fly(self, refused: str | None) -> None:

@@ -223,6 +223,8 @@ class Session:
                 # Before the request nothing was sent. After it, whoever has the lock now presents
                 # the same token with the same key, and stores the same.
                 _log.warning("the lock ran out in the middle of a refresh")
+                if self._step(credential, refused) is Step.REFRESH_EARLY:
+                    return credential
                 losses += 1
                 if losses == _MOST_LOSSES:
                     raise RefreshUnavailable("the lock runs out all the time") from None
@@ -307,7 +309,7 @@ class Session:
 
     def _delay(self, credential: Credential, answer: Later | Refused) -> float:
         """Until the next attempt, whoever makes it: not all at the same time."""
-        if isinstance(answer, Later) and answer.after_seconds is not None:
+        if isinstance(answer, Later) and answer.after_seconds:
             return answer.after_seconds + self._uniform(0, 0.25 + answer.after_seconds / 10)
         # The first exponent that is past the longest delay will do for all that follow.
         longest = _FIRST_DELAY_SECONDS * 2.0 ** min(credential.failures, 8)
