@@ -4,7 +4,7 @@ VENV = .venv
 PORT = 8787
 BIN = $(VENV)/bin
 
-.PHONY: help item-fixtures run test stack sam-local races model engine faults garbage fuzz-api fuzz-parser bench peers bench-peers bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit build sbom clean setup
+.PHONY: help item-fixtures run test stack sam-local races model engine faults garbage fuzz-api fuzz-parser lean bench peers bench-peers bench-sweep bench-scale browser screenshots clients lint format requirements openapi licences audit build sbom clean setup
 
 help:
 	@echo 'make run           serve Ratchet on http://127.0.0.1:$(PORT) until Ctrl-C'
@@ -21,6 +21,7 @@ help:
 	@echo 'make fuzz-api      every answer is one that docs/openapi.yaml describes; EXAMPLES=200 SEED='
 	@echo 'make fuzz-parser   let Atheris look for a hole in the parser; SECONDS=60 SEED='
 	@echo 'make model         play rotation against a model, check its specification with Spin; EXAMPLES=2000 SEED='
+	@echo 'make lean          refreshes, faults and kills once more, with the lean transport'
 	@echo 'make bench         what docs/performance.md says, measured on this machine; ONLY=warm QUICK=1'
 	@echo 'make bench-peers   Ratchet beside other token services, for as long as you like; ARGS="--rounds 20"; needs Node.js, npm'
 	@echo 'make bench-sweep   what a sweep costs in a small and in a large table; SESSIONS=1000000 DUE=10000 ROUNDS=5 SEED='
@@ -75,6 +76,12 @@ fuzz-api: setup
 fuzz-parser: setup
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet atheris
 	@$(BIN)/python -m tests.engine.fuzz_parser -max_total_time=$(or $(SECONDS),60) $(if $(SEED),-seed=$(SEED))
+
+# What a refresh promises, kept without the SDK, too.
+LEAN = $(LEAN_SUITES:%=tests/functional/test_%.py)
+LEAN_SUITES = refresh capacity faults throttling reuse
+lean: setup
+	@RATCHET_TEST_TRANSPORT=lean $(BIN)/pytest $(LEAN) tests/engine/test_faults_everywhere.py $(ARGS)
 
 # Writes bench/results, and with them the tables and pictures of docs/performance.md.
 bench: setup $(if $(filter-out side_by_side,$(ONLY)),,peers)

@@ -47,7 +47,7 @@ def table(result: Result) -> str:
     for name, found in result["functions"].items():
         cpu, ratio = found["cpu"], found["to_floor"]
         lines.append(
-            f"| {'*floor*' if name == 'floor' else f'`{name}`'}"
+            f"| {'*floor*' if name == 'floor' else name}"
             f" | {cpu['median']:.0f} ms ({cpu['low']:.0f} to {cpu['high']:.0f})"
             f" | {found['wall']['median']:.0f} ms"
             f" | {ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"

@@ -6,6 +6,7 @@ python -m bench.cold_child RESULT ROUNDS     in the environment of the functions
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ def first_requests(requests: Requests) -> dict[str, Callable[[], Any]]:
     return {
         "floor": lambda: None,
         "refresh": lambda: requests.refreshing(refresh_token()),
+        LEAN: lambda: requests.refreshing(refresh_token()),
         "issue": requests.starting,
         "introspect": lambda: event(
             "POST", "/oauth/introspect", {"token": refresh_token()}, BACKEND
@@ -47,13 +49,18 @@ def first_requests(requests: Requests) -> dict[str, Callable[[], Any]]:
     }
 
 
+LEAN = "refresh, lean transport"
+
+
 def cold_start(function: str, asked: Any) -> dict[str, Any]:
     """Its times, its modules and its answer. Raises RuntimeError when that is not 200."""
     with tempfile.TemporaryDirectory() as name:
         result, path = Path(name) / "result.json", Path(name) / "event.json"
         path.write_text(json.dumps(asked), encoding="utf-8")
-        command = [sys.executable, str(START), str(result), function, str(path)]
-        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        folder = "refresh" if function == LEAN else function
+        command = [sys.executable, str(START), str(result), folder, str(path)]
+        environment = {**os.environ, "RATCHET_TRANSPORT": "lean" if function == LEAN else "boto3"}
+        subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     if found["answer"] and found["answer"]["statusCode"] != 200:
         raise RuntimeError(f"{function}: {found['answer']}")

@@ -14,6 +14,7 @@ ROUNDS, FEWER = 400, 12
 # In the order of the table.
 REQUESTS = {
     "refresh": "refresh",
+    "lean": "refresh, lean transport",
     "issue": "start a session",
     "client_credentials": "client credentials",
     "introspect": "introspect a refresh token",
@@ -42,6 +43,8 @@ def summary(times: dict[str, Any]) -> Result:
             for name, found in times.items()
         },
         "refresh_to_floor": turns.ratio(refresh, floor),
+        "lean_to_refresh": turns.ratio(times["lean"]["cpu"], refresh),
+        "lean_to_floor": turns.ratio(times["lean"]["cpu"], floor),
         "refresh_beyond_floor_ms": turns.difference(refresh, floor),
     }
 
@@ -56,11 +59,15 @@ def table(result: Result) -> str:
         cells = (_told(times[name][clock]) for clock in ("cpu", "wall"))
         lines.append(f"| {told} | {' | '.join(cells)} |")
     ratio, beyond = result["refresh_to_floor"], result["refresh_beyond_floor_ms"]
+    lean = result["lean_to_refresh"]
     lines += [
         "",
         f"A refresh takes **{ratio['median']:.2f} times** the CPU of its floor (95 % interval"
         f" {ratio['low']:.2f} to {ratio['high']:.2f}). What is ours of it, from parsing to the log"
         f" line, is **{beyond['median']:.2f} ms** ({beyond['low']:.2f} to {beyond['high']:.2f}).",
+        f"With the lean transport it takes **{lean['median']:.2f} times** that of boto3's"
+        f" ({lean['low']:.2f} to {lean['high']:.2f}), and {result['lean_to_floor']['median']:.2f}"
+        " times the floor.",
     ]
     return "\n".join(lines)
 

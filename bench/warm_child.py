@@ -12,6 +12,7 @@ import json
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from bench.service import ROOT, event
 from bench.turns import Subject, in_turn
-from ratchet import endpoint, wiring
+from ratchet import endpoint, sdk, wiring
 from ratchet_cli import template
 from ratchet_cli.functions import Functions
 from ratchet_cli.seed import SECRETS
@@ -80,7 +81,8 @@ def subjects(requests: Requests) -> dict[str, Subject]:
     return {
         "floor": floor(requests),
         "signature": signature(),
-        "refresh": refreshing(requests),
+        "refresh": refreshing(requests, "boto3"),
+        "lean": refreshing(requests, "lean"),
         "issue": asked("IssueFunction", requests.starting),
         "client_credentials": asked(
             "IssueFunction", lambda: event("POST", "/oauth/token", granted, BACKEND)
@@ -101,18 +103,24 @@ def subjects(requests: Requests) -> dict[str, Subject]:
     }
 
 
-def refreshing(requests: Requests) -> Subject:
-    """One session that is refreshed again and again."""
+def refreshing(requests: Requests, transport: str) -> Subject:
+    """One session that is refreshed again and again, by a container of this transport."""
     newest = [requests.start()["refresh_token"]]
+    usual = wiring.parts()
+    chosen = usual
+    if transport != wiring.settings().transport:
+        chosen = wiring.build(replace(wiring.settings(), transport=transport))
+
+    def run(given: Json) -> Json:
+        wiring._parts = chosen
+        answer = requests.invoke("RefreshFunction", given)
+        wiring._parts = usual
+        return answer
 
     def check(answer: Json) -> None:
         newest[0] = body(answer)["refresh_token"]
 
-    return Subject(
-        lambda given: requests.invoke("RefreshFunction", given),
-        lambda: requests.refreshing(newest[0]),
-        check,
-    )
+    return Subject(run, lambda: requests.refreshing(newest[0]), check)
 
 
 def signature() -> Subject:
@@ -126,7 +134,7 @@ def floor(requests: Requests) -> Subject:
     """The one write of a refresh as boto3 makes it, and one signature."""
     import boto3
 
-    client = boto3.client("dynamodb", config=wiring.CONFIG)
+    client = boto3.client("dynamodb", config=sdk.CONFIG)
     seen: list[Json] = []
 
     class Witness:

@@ -93,7 +93,7 @@ def revoke_command(kid: str, target: Target) -> None:
         from ratchet.rotate_keys import drop, new_jwk_of
 
         settings = target.settings()
-        kms = wiring.kms_keys(settings, wiring.ROTATION_CONFIG)
+        kms = wiring.kms_keys(settings, "ROTATION_CONFIG")
         new_jwk = new_jwk_of(
             kms,
             backend=settings.signing_backend,

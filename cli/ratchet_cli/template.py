@@ -231,9 +231,16 @@ def _environment(template: Template) -> dict[str, Any]:
     merged = _variables(template.get("Globals", {}).get("Function", {}))
     for name, properties in _functions(template).items():
         for variable, wanted in _variables(properties).items():
-            if merged.setdefault(variable, wanted) != wanted:
+            if not _same(template, merged.setdefault(variable, wanted), wanted):
                 raise TemplateError(f"{name}: {variable} has another value elsewhere")
     return merged
+
+
+def _same(template: Template, one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other or value(template, one) == value(template, other))
+    except UnknownIntrinsicError:
+        return False
 
 
 def _named(template: Template, variable: Any) -> Any:

@@ -27,6 +27,8 @@ ENDPOINT = "RATCHET_TEST_ENDPOINT"
 SEED = "RATCHET_SEED"
 # Read at once: the service rejects settings that it does not know, so they do not stay.
 _named = os.environ.get(ENDPOINT) or None
+TRANSPORT = os.environ.pop("RATCHET_TEST_TRANSPORT", "boto3")
+"""What the functions ask AWS with: `RATCHET_TEST_TRANSPORT=lean` tries the other one."""
 _TABLE = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
 
 
@@ -54,6 +56,7 @@ def engine(folder: Path, *, issuer: str, endpoint: str | None = None) -> Iterato
             patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
             variables |= {"AWS_ENDPOINT_URL_DYNAMODB": endpoint}
             variables |= stack.enter_context(_tables())
+        variables["RATCHET_TRANSPORT"] = TRANSPORT
         seed(variables)
         yield variables
 

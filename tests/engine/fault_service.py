@@ -11,7 +11,6 @@ import logging
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
@@ -20,10 +19,11 @@ import pytest
 from botocore.config import Config
 
 from ratchet import endpoint as edge
-from ratchet import events, outbound, wiring
+from ratchet import events, lean_client, outbound, sdk, wiring
 from ratchet.application import JWT_BEARER, Application
 from ratchet.key_rotation import first_signing_keys
 from ratchet.kms_keys import KmsKeys
+from ratchet.lean_client import Patience
 from ratchet.parts import Parts
 from ratchet.policy import PRESETS, Policy
 from ratchet.session import Session
@@ -140,12 +140,21 @@ class Service:
         """A cold container, which reaches AWS through the proxy, or else directly."""
         address = proxy.variables["AWS_ENDPOINT_URL"] if proxy else None
 
-        def client(name: str, *, config: Config) -> Any:
+        def client(name: str, config: Config) -> Any:
             return self.clients(name, config, address)
 
+        def lean(name: str, environment: Mapping[str, str]) -> Any:
+            named = {f"AWS_ENDPOINT_URL_{name.upper()}": address} if address else {}
+            chosen = cast(Any, config)
+            tries = chosen.retries["total_max_attempts"]
+            patience = Patience(chosen.connect_timeout, chosen.read_timeout, tries)
+            return real_lean(name, {**environment, **named}, patience)
+
+        real_lean = lean_client.client
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(wiring, "boto3", SimpleNamespace(client=client))
-            patch.setattr(wiring, "CONFIG", config)
+            patch.setattr(sdk, "client", client)
+            patch.setattr(lean_client, "client", lean)
+            patch.setattr(sdk, "CONFIG", config)
             parts = wiring.build(self._kms_settings() if self.in_kms else self._settings)
         # The provider is played on this machine, where no service of this issuer looks.
         parts.provider_keys._fetch = functools.partial(outbound.get_json, this_machine=True)

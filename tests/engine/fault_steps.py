@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from botocore.config import Config
 
-from ratchet import wiring
+from ratchet import sdk
 from ratchet.errors import RETRY_AFTER_SECONDS
 from tests.engine.fault_journeys import (
     JOURNEYS,
@@ -33,7 +33,7 @@ IMPATIENT = [
     for seconds in (0.4, 2)
 ]
 """For the faults that are timeouts. The second where the machine is too busy for the first."""
-SDK = wiring.CONFIG
+SDK = sdk.CONFIG
 """What is deployed: the SDK's own retries come on top."""
 AFTER_AN_END = frozenset({"publish", "settle"})
 EVENTS_ONLY = AFTER_AN_END | {"rearm"}

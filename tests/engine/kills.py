@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from ratchet.errors import RETRY_AFTER_SECONDS
+from ratchet.lean_client import LeanClient
 from ratchet_cli import aws
 from tests.engine.fault_journeys import JOURNEYS, UNPROTECTED, Ending, Stage
 from tests.engine.fault_proxy import step_of
@@ -114,10 +115,12 @@ def _perform(service: Service, job: Job) -> tuple[Any, ...]:
         clients = [
             parts.store._client,
             parts.bus._client(),
-            service.clients("secretsmanager", ONE_TRY, None),
-            service.clients("kms", ONE_TRY, None),
+            *_askers(service, parts),
         ]
         for client in clients:
+            if isinstance(client, LeanClient):
+                _watch(client, before, after)
+                continue
             client.meta.events.register("before-call", before)
             client.meta.events.register("after-call", after)
         service.enter(parts)
@@ -125,6 +128,25 @@ def _perform(service: Service, job: Job) -> tuple[Any, ...]:
         stage = Stage(service, **job.stage)
         answer = JOURNEYS[job.journey][0].request(stage)
     return False, answer.status, answer.body, calls
+
+
+def _askers(service: Service, parts: Any) -> list[Any]:
+    """The clients for secrets and signatures."""
+    if service.environment["RATCHET_TRANSPORT"] == "lean":
+        return [parts.signer._secret._client, parts.peppers._secret._client]
+    return [service.clients(name, ONE_TRY, None) for name in ("secretsmanager", "kms")]
+
+
+def _watch(client: LeanClient, before: Callable[..., None], after: Callable[..., None]) -> None:
+    send = client._send
+
+    def watched(operation: str, body: bytes) -> tuple[int, bytes]:
+        before({"headers": {"X-Amz-Target": f"{client._prefix}.{operation}"}, "body": body})
+        answer = send(operation, body)
+        after()
+        return answer
+
+    client._send = watched  # type: ignore[method-assign] # of this one
 
 
 KILLS = {

@@ -21,6 +21,7 @@ import pytest
 
 from ratchet import endpoint, events, outbound, wiring
 from ratchet.applications import REMEMBERED_SECONDS
+from ratchet.lean_client import LeanClient
 from ratchet.parts import Parts
 from ratchet.policy import Policy
 from ratchet.session import Session
@@ -46,7 +47,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, st
     folder = tmp_path_factory.mktemp("emulator")
     with engines.engine(folder, issuer=ISSUER) as environment:
         # where `ratchet local` has it, too: a file beside the emulator's
-        yield {**environment, "RATCHET_LOG_GROUP": f"file:{folder / 'functions.log'}"}
+        yield {
+            **environment,
+            "RATCHET_LOG_GROUP": f"file:{folder / 'functions.log'}",
+        }
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +72,25 @@ class Calls:
     charged: list[Mapping[str, Any]] = field(default_factory=list)
 
     def watch(self, client: Any, service: str) -> None:
+        if isinstance(client, LeanClient):
+            self._watch_lean(client)
+            return
         hooks = client.meta.events
         hooks.register(f"before-call.{service}", lambda model, **_: self.names.append(model.name))
         if service == "dynamodb":
             hooks.register("provide-client-params.dynamodb", self._ask_for_capacity)
             hooks.register("after-call.dynamodb", self._note_capacity)
+
+    def _watch_lean(self, client: LeanClient) -> None:
+        real = client._make_api_call
+
+        def watched(operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+            self.names.append(operation)
+            answer = real(operation, {**arguments, "ReturnConsumedCapacity": "INDEXES"})
+            self._note_capacity(answer)
+            return answer
+
+        client._make_api_call = watched  # type: ignore[method-assign] # of this one
 
     def _ask_for_capacity(self, params: dict[str, Any], **_: Any) -> None:
         params["ReturnConsumedCapacity"] = "INDEXES"

@@ -15,6 +15,7 @@ import boto3
 import botocore.client
 from botocore.exceptions import ClientError
 
+from ratchet.lean_client import LeanClient
 from ratchet_cli.functions import Functions
 from ratchet_cli.template import Template
 
@@ -204,14 +205,20 @@ class Employed(Functions):
 @contextmanager
 def enforced(roles: Roles) -> Iterator[None]:
     client: Any = botocore.client.BaseClient
-    real = client._make_api_call
+    real, lean = client._make_api_call, LeanClient._make_api_call
 
     def checked(self: Any, operation: str, arguments: Mapping[str, Any]) -> Any:
         roles.check(self.meta.service_model.endpoint_prefix, operation, arguments)
         return real(self, operation, arguments)
 
+    def checked_too(self: LeanClient, operation: str, arguments: Mapping[str, Any]) -> Any:
+        roles.check(self.service, operation, arguments)
+        return lean(self, operation, arguments)
+
     client._make_api_call = checked
+    LeanClient._make_api_call = checked_too  # type: ignore[method-assign] # for a while
     try:
         yield
     finally:
         client._make_api_call = real
+        LeanClient._make_api_call = lean  # type: ignore[method-assign] # as it was

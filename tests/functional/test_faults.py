@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutErr
 
 from ratchet import wiring
 from ratchet.errors import Fault
+from ratchet.lean_client import LeanClient
 from tests.functional.conftest import Answer, Service
 
 KEY = "a-random-idempotency-key"
@@ -32,7 +33,12 @@ class Break:
     def __init__(self, service: Service) -> None:
         self._client = cast(Any, service.parts.store._client)
         self._call: Callable[..., Any] = self._client._make_api_call
-        self._send: Callable[..., Any] = self._client._endpoint.http_session.send
+        # Where a request leaves, each try by itself.
+        lean = isinstance(self._client, LeanClient)
+        self._wire: tuple[Any, str] = (
+            (self._client, "_send") if lean else (self._client._endpoint.http_session, "send")
+        )
+        self._send: Callable[..., Any] = getattr(*self._wire)
 
     def next_call(self, fail: Callable[[], Exception], *, after: bool = False) -> None:
         def call(operation: str, arguments: dict[str, Any]) -> Any:
@@ -47,17 +53,17 @@ class Break:
         """The answer to each is lost, and the SDK repeats it."""
         answered = itertools.cycle([False, True])
 
-        def send(request: Any) -> Any:
-            answer = self._send(request)
+        def send(*request: Any) -> Any:
+            answer = self._send(*request)
             if not next(answered):
                 raise ReadTimeoutError(endpoint_url="http://x")
             return answer
 
-        self._client._endpoint.http_session.send = send
+        setattr(*self._wire, send)
 
     def mend(self) -> None:
         self._client._make_api_call = self._call
-        self._client._endpoint.http_session.send = self._send
+        setattr(*self._wire, self._send)
 
 
 @pytest.fixture

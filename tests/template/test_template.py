@@ -13,7 +13,7 @@ import boto3
 import cfnlint.api
 import pytest
 
-from ratchet import events, outbound, wiring
+from ratchet import events, outbound, sdk, wiring
 from ratchet.session import ANNOUNCED_WITHIN_SECONDS
 from ratchet.sweep import MARGIN_MS
 from ratchet_cli import template
@@ -129,7 +129,7 @@ def test_at_most_one_sweep_is_at_work_and_one_that_fails_is_not_forgotten() -> N
 
 def test_a_sweep_stops_before_lambda_stops_it() -> None:
     """Its slowest call and the one that keeps its position fit into what is left then."""
-    config = wiring.CONFIG
+    config = sdk.CONFIG
     waits = config.connect_timeout + config.read_timeout  # type: ignore[attr-defined] # it has them
     # three tries, and up to a second and two between them
     assert (
@@ -143,17 +143,17 @@ def test_a_function_outlasts_what_it_waits_for() -> None:
     hook, verifier, call, event = (
         config.connect_timeout + config.read_timeout  # type: ignore[attr-defined] # it has them
         for config in (
-            wiring.HOOK_CONFIG,
-            wiring.VERIFIER_CONFIG,
-            wiring.CONFIG,
-            wiring.EVENTS_CONFIG,
+            sdk.HOOK_CONFIG,
+            sdk.VERIFIER_CONFIG,
+            sdk.CONFIG,
+            sdk.EVENTS_CONFIG,
         )
     )
     tries = 3 * call
     keys = 3 * outbound.OVERALL_SECONDS
     assert keys + hook + event + 2 * tries < timeouts["IssueFunction"] < 30
     assert verifier + hook + event + 3 * tries < timeouts["LoginFunction"] < 30
-    log = wiring.LOG_CONFIG.connect_timeout + wiring.LOG_CONFIG.read_timeout  # type: ignore[attr-defined] # it has them
+    log = sdk.LOG_CONFIG.connect_timeout + sdk.LOG_CONFIG.read_timeout  # type: ignore[attr-defined] # it has them
     assert 3 * tries + wiring.LOG_SECONDS + log < timeouts["SessionsFunction"] < 30
     # Metadata and keys; two looks at the session, its application, a touch.
     assert 2 * fetch.TIMEOUT_SECONDS + 4 * tries < timeouts["AuthorizerFunction"]
@@ -167,7 +167,7 @@ def test_the_sweep_leaves_a_start_to_its_function_for_as_long_as_that_runs() -> 
 
 
 def test_nobody_who_signs_in_waits_for_eventbridge_for_more_than_two_seconds() -> None:
-    config = wiring.EVENTS_CONFIG
+    config = sdk.EVENTS_CONFIG
     assert config.connect_timeout + config.read_timeout <= 2  # type: ignore[attr-defined]
     assert config.retries["total_max_attempts"] == 1  # type: ignore[attr-defined]
 

@@ -25,10 +25,12 @@ LAYERS = [
     {"dead_sessions", "keys", "refresh_token", "session_item", "request", "secret_versions"},
     {"password"},
     {"access_token", "key_rotation", "kms_keys", "reuse", "store", "events", "settings"},
+    {"lean_client"},
     {"applications"},
     {"sweep_positions", "sweep_page"},
     {"attention"},
     {"custom_claims", "hook", "outbound", "provider_keys", "single_use", "users", "attempts"},
+    {"sdk"},
     {"client_assertion", "claims_hook", "dpop"},
     {"seen_proofs", "cors", "refresh_cookie"},
     {"advice", "session_log"},
@@ -114,7 +116,7 @@ def test_only_the_adapters_know_the_sdk() -> None:
     known = {module for module, tree in MODULES.items() if roots(tree) & AWS}
     adapters = {"store", "single_use", "applications", "secret_cache", "events", "hook", "kms_keys"}
     adapters |= {"users", "attempts", "sweep_positions", "key_age", "session_log"}
-    assert known == adapters | {"wiring"}
+    assert known == adapters | {"sdk", "lean_client"}
 
 
 @pytest.mark.parametrize("module", sorted(PURE))
@@ -130,8 +132,8 @@ def test_the_rules_have_no_clock_and_no_io(module: str) -> None:
 def test_only_the_endpoint_reads_the_clock() -> None:
     clocks = {name for name, tree in MODULES.items() if roots(tree) & {"time", "datetime"}}
     # instants writes them down; session_log waits for an answer, for so long and no longer; events
-    # says when a metric was written.
-    assert clocks == {"endpoint", "events", "instants", "session_log"}
+    # says when a metric was written; lean_client signs requests with their instant, and waits.
+    assert clocks == {"endpoint", "events", "instants", "session_log", "lean_client"}
 
 
 def test_only_wiring_reads_the_environment() -> None:

@@ -182,7 +182,7 @@ def test_every_look_that_fails_is_counted_whether_or_not_an_older_secret_is_used
     assert "SigningFaults" not in capsys.readouterr().out
     client.answer = THROTTLED
     assert secret.get(NOW + 300) == "one"
-    assert capsys.readouterr().out.count('"SigningFaults":1') == 1
+    assert capsys.readouterr().out.count('"SigningFaults":[1]') == 1
     with pytest.raises(Fault):
         cached(client).get(NOW)
-    assert capsys.readouterr().out.count('"SigningFaults":1') == 1
+    assert capsys.readouterr().out.count('"SigningFaults":[1]') == 1

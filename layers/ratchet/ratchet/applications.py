@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ratchet import events
@@ -132,6 +131,9 @@ class Applications:
     def _put(
         self, mapping: Mapping[str, Any], condition: str, values: Mapping[str, Any] | None = None
     ) -> bool:
+        # All of boto3 with it: for the few who write.
+        from boto3.dynamodb.types import TypeSerializer
+
         serializer = TypeSerializer()
         arguments: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
         if values:
@@ -191,16 +193,22 @@ def _at_version(version: int) -> str:
 
 
 def _mapping(item: Mapping[str, Any]) -> dict[str, Any]:
-    deserializer = TypeDeserializer()
-    return {name: _plain(deserializer.deserialize(value)) for name, value in item.items()}
+    return {name: _plain(value) for name, value in item.items()}
 
 
-def _plain(value: Any) -> Any:
-    """boto3's Decimals as whole numbers, where they are."""
-    if isinstance(value, Decimal):
-        return int(value) if value == int(value) else value
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return value
+def _plain(value: Mapping[str, Any]) -> Any:
+    """A DynamoDB attribute value as Python has it, numbers whole where they are."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "N":
+            number = Decimal(content)
+            return int(number) if number == int(number) else number
+        case "SS" | "NS" | "BS":
+            return {_plain({kind[0]: one}) for one in content}
+        case "L":
+            return [_plain(one) for one in content]
+        case "M":
+            return _mapping(content)
+        case "NULL":
+            return None
+    return content

@@ -114,7 +114,7 @@ def count(
     }
     for named in (first, *also):
         line |= named
-    line |= {name: value for name, (_, value) in metrics.items()}
+    line |= {name: [value] for name, (_, value) in metrics.items()}
     # In one write: another thread's line must not get between this one and its end.
     sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
 

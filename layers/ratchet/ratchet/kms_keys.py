@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.waiter import WaiterModel, create_waiter_with_client
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from jwt.utils import der_to_raw_signature
@@ -31,22 +30,20 @@ _KMS: dict[str, tuple[Any, Callable[[bytes], Any]]] = {
     "ES256": ("ECDSA_SHA_256", hashlib.sha256),
 }
 
-_READABLE = WaiterModel(
-    {
-        "version": 2,
-        "waiters": {
-            "KeyReadable": {
-                "operation": "GetPublicKey",
-                "delay": 2,
-                "maxAttempts": 15,
-                "acceptors": [
-                    {"matcher": "status", "expected": 200, "state": "success"},
-                    {"matcher": "error", "expected": "NotFoundException", "state": "retry"},
-                ],
-            }
-        },
-    }
-)
+_READABLE = {
+    "version": 2,
+    "waiters": {
+        "KeyReadable": {
+            "operation": "GetPublicKey",
+            "delay": 2,
+            "maxAttempts": 15,
+            "acceptors": [
+                {"matcher": "status", "expected": 200, "state": "success"},
+                {"matcher": "error", "expected": "NotFoundException", "state": "retry"},
+            ],
+        }
+    },
+}
 
 
 class KmsKeys:
@@ -91,8 +88,12 @@ class KmsKeys:
             KeySpec=spec,
             Tags=[{"TagKey": STACK_TAG, "TagValue": self._stack}],
         )["KeyMetadata"]["Arn"]
+        # Half of botocore, and only who makes keys needs it.
+        from botocore.waiter import WaiterModel, create_waiter_with_client
+
         # KMS needs a moment until it knows the key everywhere.
-        create_waiter_with_client("KeyReadable", _READABLE, client).wait(KeyId=kms_key)
+        readable = create_waiter_with_client("KeyReadable", WaiterModel(_READABLE), client)
+        readable.wait(KeyId=kms_key)
         public_key = load_der_public_key(client.get_public_key(KeyId=kms_key)["PublicKey"])
         return {**public_members(public_key), "alg": algorithm, "kms_key": kms_key}
 

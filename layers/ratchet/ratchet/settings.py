@@ -15,6 +15,7 @@ _CHOICES = {
     "RATCHET_SIGNING_BACKEND": ("secretsmanager", "kms"),
     "RATCHET_SIGNING_ALGORITHM": tuple(ALGORITHMS),
     "RATCHET_SIGNING_RSA_BITS": ("2048", "3072", "4096"),
+    "RATCHET_TRANSPORT": ("boto3", "lean"),
 }
 
 
@@ -37,6 +38,7 @@ class Settings:
     new ones, see `keys.ALGORITHMS`. signing_rsa_bits: their size, for RSA.
     stack: the name that the stack's KMS keys are tagged with.
     log_group: where the functions' log lines are, or `file:` and the path of a file.
+    transport: who asks DynamoDB, Secrets Manager and KMS: `boto3`, or `lean` (docs/performance.md).
     """
 
     issuer: str
@@ -56,6 +58,7 @@ class Settings:
     signing_rsa_bits: int
     stack: str
     log_group: str
+    transport: str
 
     @property
     def local(self) -> bool:

@@ -6,9 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-
 from ratchet import events, keys, outbound
 from ratchet.applications import Applications
 from ratchet.attempts import Attempts
@@ -16,7 +13,7 @@ from ratchet.client_assertion import ClientAssertions
 from ratchet.dead_sessions import DeadSessions
 from ratchet.errors import Fault
 from ratchet.events import Bus
-from ratchet.hook import ANSWER_SECONDS, CONNECT_SECONDS, Hook
+from ratchet.hook import Hook
 from ratchet.kms_keys import KmsKeys
 from ratchet.parts import Parts
 from ratchet.provider_keys import ProviderKeys
@@ -36,30 +33,8 @@ if TYPE_CHECKING:
     from ratchet.session_log import SessionLog
     from ratchet.verifier import Verifier
 
-# Three tries of at most 2 seconds each end before a function's 10 do.
-CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=1,
-    retries={"total_max_attempts": 3, "mode": "standard"},
-    max_pool_connections=64,
-)
-# A function of the deployment's own is asked once: twice may be too late, and one attempt too many.
-HOOK_CONFIG = Config(
-    connect_timeout=CONNECT_SECONDS,
-    read_timeout=ANSWER_SECONDS,
-    retries={"total_max_attempts": 1},
-    max_pool_connections=64,
-)
-# Asked once too: an event that is not accepted now is for the sweep, and nobody waits for it.
-EVENTS_CONFIG = CONFIG.merge(Config(retries={"total_max_attempts": 1}))
-# The one that checks passwords hashes on purpose slowly.
-VERIFIER_CONFIG = HOOK_CONFIG.merge(Config(read_timeout=5))
-
-# A query of the log is asked for again and again until it is done.
-LOG_CONFIG = CONFIG.merge(Config(read_timeout=3, retries={"total_max_attempts": 1}))
 LOG_SECONDS = 6
-# To make a key takes seconds, and made twice it costs twice.
-ROTATION_CONFIG = CONFIG.merge(Config(read_timeout=15, retries={"total_max_attempts": 1}))
+"""How long a query of the log may take."""
 
 _lock = threading.Lock()
 _parts: Parts | None = None
@@ -91,8 +66,8 @@ def settings() -> Settings:
 
 def build(settings: Settings) -> Parts:
     """The adapters for these settings; makes no call."""
-    dynamodb = boto3.client("dynamodb", config=CONFIG)
-    secretsmanager = boto3.client("secretsmanager", config=CONFIG)
+    dynamodb = _client("dynamodb", "CONFIG", settings.transport)
+    secretsmanager = _client("secretsmanager", "CONFIG", settings.transport)
     signing_keys = CachedSecret(secretsmanager, settings.signing_keys_secret, keys.signing_keys)
     peppers = CachedSecret(secretsmanager, settings.pepper_secret, keys.peppers)
     fetch = functools.partial(outbound.get_json, this_machine=settings.local)
@@ -107,7 +82,7 @@ def build(settings: Settings) -> Parts:
         peppers=SecretPeppers(peppers),
         dead_sessions=DeadSessions(),
         seen_proofs=SeenProofs(),
-        bus=Bus(lambda: _lazily("events", EVENTS_CONFIG), settings.event_bus),
+        bus=Bus(lambda: _lazily("events", "EVENTS_CONFIG"), settings.event_bus),
         provider_keys=provider_keys,
         client_assertions=ClientAssertions(provider_keys, single_use),
         claims_hook=_hook(settings.claims_function),
@@ -145,7 +120,7 @@ def _build_authorize(clock: Callable[[], int]) -> Authorize:
     issuer = known.issuer or own.service_url
     verifier, check = Verifier(issuer, own.audience or issuer, clock=clock), None
     if own.session_check:
-        dynamodb = boto3.client("dynamodb", config=CONFIG)
+        dynamodb = _client("dynamodb", "CONFIG", known.transport)
         applications = Applications(dynamodb, known.applications_table)
         store = SessionStore(dynamodb, known.sessions_table)
         check = authorizer.SessionCheck(applications, store)
@@ -166,7 +141,7 @@ def session_log(settings: Settings, *, limit_seconds: float = LOG_SECONDS) -> "S
     from ratchet import session_log
 
     return session_log.session_log(
-        settings.log_group, lambda: _lazily("logs", LOG_CONFIG), limit_seconds=limit_seconds
+        settings.log_group, lambda: _lazily("logs", "LOG_CONFIG"), limit_seconds=limit_seconds
     )
 
 
@@ -175,19 +150,21 @@ def _hook(function: str) -> Hook | None:
 
 
 def _lambda_client() -> Any:
-    return _lazily("lambda", HOOK_CONFIG)
+    return _lazily("lambda", "HOOK_CONFIG")
 
 
 def _verifier_client() -> Any:
-    return _lazily("lambda", VERIFIER_CONFIG)
+    return _lazily("lambda", "VERIFIER_CONFIG")
 
 
-def kms_keys(settings: Settings, config: Config | None = None) -> KmsKeys:
-    """The stack's keys in KMS; makes no call, and no client before the first one."""
-    chosen = config or CONFIG
+def kms_keys(settings: Settings, config: str = "CONFIG") -> KmsKeys:
+    """The stack's keys in KMS; makes no call, and no client before the first one.
+
+    config: by its name in `sdk`.
+    """
     return KmsKeys(
-        lambda: _lazily("kms", chosen),
-        lambda: _lazily("resourcegroupstaggingapi", chosen),
+        lambda: _lazily("kms", config, settings.transport),
+        lambda: _lazily("resourcegroupstaggingapi", config),
         settings.stack,
     )
 
@@ -204,7 +181,7 @@ def rotation(settings: Settings, secret_id: str) -> "Rotation":
         raise Fault("not a secret of this stack")
     return rotate_keys.signing_key_rotation(
         versions,
-        kms_keys(settings, ROTATION_CONFIG),
+        kms_keys(settings, "ROTATION_CONFIG"),
         backend=settings.signing_backend,
         algorithm=settings.signing_algorithm,
         rsa_bits=settings.signing_rsa_bits,
@@ -226,12 +203,26 @@ def _versions(secret_id: str) -> "SecretVersions":
     return SecretVersions(lambda: _lazily("secretsmanager"), secret_id)
 
 
-_clients: dict[tuple[str, Config], Any] = {}
+_clients: dict[tuple[str, str, str], Any] = {}
 
 
-def _lazily(service: Any, config: Config = CONFIG) -> Any:
+def _lazily(service: str, config: str = "CONFIG", transport: str = "boto3") -> Any:
     # Made at the first use: most containers never need them.
     with _lock:
-        if (service, config) not in _clients:
-            _clients[service, config] = boto3.client(service, config=config)
-        return _clients[service, config]
+        key = service, config, transport
+        if key not in _clients:
+            _clients[key] = _client(*key)
+        return _clients[key]
+
+
+def _client(service: str, config: str, transport: str) -> Any:
+    # The other one is not even imported.
+    if transport == "lean" and config == "CONFIG":
+        from ratchet import lean_client
+
+        if (lean := lean_client.client(service, os.environ)) is not None:
+            return lean
+        events.log("the lean transport cannot do what the environment asks for", level="WARNING")
+    from ratchet import sdk
+
+    return sdk.client(service, getattr(sdk, config))
