@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "RATCHET_SIGNING_RSA_BITS": "2048",
     "RATCHET_STACK": "ratchet",
     "RATCHET_LOG_GROUP": "log-group",
+    "RATCHET_TRANSPORT": "boto3",
 }
 
 
@@ -135,6 +136,7 @@ def test_all_problems_are_reported_at_once() -> None:
         "RATCHET_SIGNING_RSA_BITS is missing",
         "RATCHET_STACK is missing",
         "RATCHET_LOG_GROUP is missing",
+        "RATCHET_TRANSPORT is missing",
         "RATCHET_ISSUER has a trailing slash, a query or a fragment",
     ]
 
