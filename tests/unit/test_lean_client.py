@@ -161,6 +161,7 @@ def test_a_failed_condition_comes_with_the_item_and_is_not_asked_again(
         (503, {}, b"<html>not JSON</html>"),
         (400, {}, b'{"__type":"x#ProvisionedThroughputExceededException"}'),
         (200, {"x-amz-crc32": "1"}, b"{}"),
+        (200, {"x-amz-crc32": "none"}, b"{}"),
         (200, {}, b"half of it"),
         None,
     ],
@@ -199,6 +200,16 @@ def test_a_connection_is_kept_and_one_that_was_closed_is_not_used(
     lean.get_item()
     answer = lean.get_item()
     assert (aws.connections, answer["ResponseMetadata"]["RetryAttempts"]) == (2, 0)
+
+
+def test_another_thread_may_take_the_last_kept_connection_first(aws: Aws, lean: LeanClient) -> None:
+    class Taken(list[Any]):
+        def __len__(self) -> int:
+            return 1
+
+    lean._idle = Taken()
+    aws.answer(200, {})
+    assert lean.get_item()["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
 def test_nobody_there_is_the_sdks_own_error(lean: LeanClient) -> None:

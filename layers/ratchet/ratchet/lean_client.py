@@ -21,6 +21,7 @@ import time
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -188,7 +189,7 @@ class LeanClient:
                 raise ReadTimeoutError(endpoint_url=self._endpoint, error=error) from None
             raise ConnectionClosedError(endpoint_url=self._endpoint, error=error) from None
         checksum = response.headers.get("x-amz-crc32")
-        if checksum is not None and int(checksum) != zlib.crc32(content):
+        if checksum not in (None, str(zlib.crc32(content))):
             connection.close()
             raise ConnectionClosedError(endpoint_url=self._endpoint, error="crc32")
         if response.will_close or len(self._idle) >= MAX_IDLE:
@@ -199,11 +200,11 @@ class LeanClient:
 
     def _connection(self) -> http.client.HTTPConnection:
         """A kept connection that its other end has not closed, or a new one."""
-        while self._idle:
-            connection = self._idle.pop()
-            if not _closed(connection):
-                return connection
-            connection.close()
+        # Not `while self._idle`: another thread may take the last one in between.
+        with suppress(IndexError):
+            while _closed(connection := self._idle.pop()):
+                connection.close()
+            return connection
         host, port = self._address.hostname or "", self._address.port
         wait = self._patience.connect_seconds
         if self._tls is None:
