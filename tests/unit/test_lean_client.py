@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -20,6 +22,7 @@ from pytest_socket import enable_socket
 
 from ratchet import lean_client, sdk
 from ratchet.lean_client import LeanClient, Patience
+from tests.clients import tls
 
 ENVIRONMENT = {
     "AWS_REGION": "eu-central-1",
@@ -38,13 +41,14 @@ class Aws:
         self.asked: list[tuple[dict[str, str], Any]] = []
         self.connections = 0
         self.url = ""
+        self.certificate = Path()
 
     def answer(self, status: int, body: Any, **headers: str) -> None:
         self.answers.append((status, headers, json.dumps(body).encode()))
 
 
 @pytest.fixture
-def aws() -> Iterator[Aws]:
+def aws(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Aws]:
     told = Aws()
 
     class Connection(BaseHTTPRequestHandler):
@@ -73,10 +77,16 @@ def aws() -> Iterator[Aws]:
 
     enable_socket()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Connection)
+    if certificate := getattr(request, "param", None):
+        told.certificate = tls.certificate(tmp_path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(told.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    told.url = f"http://127.0.0.1:{server.server_port}"
+    scheme, host = ("https", tls.NAME) if certificate else ("http", "127.0.0.1")
+    told.url = f"{scheme}://{host}:{server.server_port}"
     yield told
     server.shutdown()
     thread.join()
@@ -210,6 +220,25 @@ def test_another_thread_may_take_the_last_kept_connection_first(aws: Aws, lean: 
     lean._idle = Taken()
     aws.answer(200, {})
     assert lean.get_item()["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+@pytest.mark.parametrize("aws", [pytest.param(True, id="TLS")], indirect=True)
+def test_over_tls_a_connection_is_kept_and_a_strangers_certificate_is_not_believed(
+    aws: Aws,
+) -> None:
+    """TLS 1.3 sends tickets when nobody asks: that does not look like the end of a connection."""
+    variables = {**ENVIRONMENT, "AWS_ENDPOINT_URL": aws.url}
+    known = lean_client.client("dynamodb", {**variables, "AWS_CA_BUNDLE": str(aws.certificate)})
+    assert known is not None
+    for _ in range(3):
+        aws.answer(200, {})
+        known.get_item()
+    assert aws.connections == 1
+    stranger = lean_client.client("dynamodb", variables, Patience(tries=1))
+    assert stranger is not None
+    with pytest.raises(BotoCoreError):
+        stranger.get_item()
+    assert len(aws.asked) == 3
 
 
 def test_nobody_there_is_the_sdks_own_error(lean: LeanClient) -> None:
