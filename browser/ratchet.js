@@ -64,6 +64,7 @@ const LEFT_MS = 5_000; // what an access token needs for its way
 const MINUTE_MS = 60_000;
 const HOLD_MS = 300_000; // the longest Retry-After that is obeyed
 const REFRESH = "/oauth/refresh";
+const INVALID = /\berror *= *"?invalid_token\b/i;
 
 export class Session {
   /** @type {State} */
@@ -134,7 +135,7 @@ export class Session {
     const { order, access } = await this.#held();
     const answer = await fetch(authorized(request, access));
     const says = answer.headers.get("WWW-Authenticate");
-    const expired = says ? says.includes('error="invalid_token"') : this.#refreshOnBare401;
+    const expired = says ? INVALID.test(says) : this.#refreshOnBare401;
     // An API that refuses a token which its refusal has just made does not get another one.
     const renewed = Math.abs(Date.now() - access.renewedAt) < MINUTE_MS;
     if (answer.status !== 401 || !expired || again === null || renewed) return answer;
@@ -347,7 +348,7 @@ export class Session {
           signal: AbortSignal.any([closed, AbortSignal.timeout(ANSWER_MS)]),
         });
         const { ok, status } = answer;
-        asked = Number(answer.headers.get("Retry-After")) || 0;
+        asked = Math.max(0, Number(answer.headers.get("Retry-After")) || 0);
         const later = status >= 500 || (status === 429 && path === REFRESH);
         const text = later ? "" : await answer.text();
         const body = (text && JSON.parse(text)) || {};

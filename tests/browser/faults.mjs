@@ -225,6 +225,19 @@ const journeys = {
     assert.equal((await operator("GET", `/sessions/${sid}`)).status, "active");
   },
 
+  async "a Retry-After that makes no sense does not make the module hurry"(context) {
+    const { page } = await signedIn(context);
+    const sent = refreshes(context);
+    const headers = { "Retry-After": "-5", "Access-Control-Expose-Headers": "Retry-After" };
+    await answers(context, ...Array(20).fill({ status: 503, headers }));
+    const waiting = refused(page);
+    await eventually(() => sent.length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.equal(sent.length, 1);
+    await context.unroute(REFRESH);
+    assert.equal(await waiting, null);
+  },
+
   async "a 401 that says nothing counts as an expired token, once"(context) {
     await context.clock.install();
     const { page } = await signedIn(context);
@@ -240,6 +253,13 @@ const journeys = {
     const refusing = await orders(page, [[401]]);
     for (let call = 0; call < 3; call++) assert.equal(await post(page, "3 apples"), 401);
     assert.deepEqual([sent.length, refusing.length], [2, 4]);
+  },
+
+  async "a challenge may be written in any way that RFC 9110 allows"(context) {
+    const { page } = await signedIn(context);
+    const seen = await orders(page, [[401, "bearer Error  = invalid_token"], [200]]);
+    assert.equal(await post(page, "3 apples"), 200);
+    assert.equal(seen.length, 2);
   },
 
   async "a challenge that the page may not read says nothing"(context) {

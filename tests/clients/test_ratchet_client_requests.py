@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 import subprocess
 import sys
 import threading
@@ -13,9 +14,17 @@ import httpx
 import pytest
 import requests
 
-from ratchet_client import BodyNotReplayable, RefreshRefused, Session, httpx_auth
+from ratchet_client import (
+    BodyNotReplayable,
+    ConnectionFailed,
+    RefreshRefused,
+    Request,
+    Session,
+    httpx_auth,
+)
 from ratchet_client.httpx_auth import SessionAuth
 from ratchet_client.requests_auth import SessionAuth as RequestsAuth
+from ratchet_client.transport import send
 from tests.clients import fault_front, quick
 
 
@@ -213,3 +222,28 @@ assert flight.result(5).access_token == "a"
 
 def test_a_child_that_was_forked_during_a_refresh_waits_for_no_thread_of_its_parent() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request"])
+@pytest.mark.parametrize(
+    ("length", "whole"),
+    [("Content-Length: 2", True), ("Content-Length: 9", False), ("", True)],
+    ids=["whole", "half", "until the connection ends"],
+)
+def test_half_an_answer_is_none(status: str, length: str, whole: bool) -> None:
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(f"HTTP/1.1 {status}\r\n{length or 'X: y'}\r\n\r\n{{}}".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        request = Request("GET", f"http://127.0.0.1:{server.getsockname()[1]}/", {})
+        if whole:
+            assert send(request).body == b"{}"
+        else:
+            with pytest.raises(ConnectionFailed, match="IncompleteRead"):
+                send(request)
+        thread.join()

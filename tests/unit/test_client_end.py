@@ -169,6 +169,17 @@ def test_401_loops_end(world: World) -> None:
     assert len(world.sent) <= 500 / 60 + 1
 
 
+def test_of_a_short_lived_token_another_one_is_tried_after_half_its_life(world: World) -> None:
+    session = world.session()
+    session.start(tokens(1, expires_in=20, refresh_after=18))
+    world.script = [answer(**tokens(n, expires_in=20, refresh_after=18)) for n in (2, 3)]
+    assert session.access_token(refused="access-1") == "access-2"
+    world.now += 9
+    assert session.access_token(refused="access-2") == "access-2"
+    world.now += 2
+    assert session.access_token(refused="access-2") == "access-3"
+
+
 # --- the lock and the store ----------------------------------------------------------------------
 
 

@@ -174,6 +174,16 @@ def test_an_api_whose_clock_is_ahead_gets_a_fresh_token_sooner(
     assert session.access_token() == ("access-3" if refreshed else "access-2")
 
 
+def test_a_difference_that_whole_seconds_explain_refreshes_nothing_sooner(world: World) -> None:
+    session = world.started()
+    world.now += 2750
+    world.script = [answer(200, http_date(world.now), **tokens(2))]
+    session.access_token()
+    session.learn_time(http_date(world.now + 2))
+    world.now += 2749
+    assert session.access_token() == "access-2"
+
+
 def test_one_offset_of_all_servers_is_our_own_clock_and_changes_nothing(world: World) -> None:
     session = world.started()
     world.now += 2750
@@ -400,6 +410,15 @@ def test_delays_grow_and_are_not_the_same_for_all(world: World) -> None:
         bound / 2 <= slept <= bound for slept, bound in zip(world.slept, bounds, strict=True)
     )
     assert len(set(world.slept)) == 8
+
+
+def test_an_outage_of_any_length_is_survived(world: World) -> None:
+    world.started()
+    world.store.save(json.dumps({**world.kept(), "failures": 10**6}))
+    world.now += 3600
+    world.script = [answer(503), answer(**tokens(2))]
+    assert world.session().access_token() == "access-2"
+    assert max(world.slept) <= 30
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ class Session:
     def _current(self, refused: str | None, send: Send) -> Credential:
         """A credential whose access token is to be used, from the store or the server."""
         give_up_at = self._clock() + self._give_up_after_seconds
-        pause, why = _FIRST_PAUSE_SECONDS, "the last refresh had no answer, and it is too early"
+        pause, why = _FIRST_PAUSE_SECONDS, "the last refresh failed, and it is too early"
         losses = 0
         while True:
             self._kept.save_again()

@@ -56,6 +56,10 @@ def send(request: Request) -> Response:
             answer = refusal
         with answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(answer.status, headers, answer.read(MAX_ANSWER_BYTES))
+            body = answer.read(MAX_ANSWER_BYTES)
+            # Of Content-Length, what has not come: `read` with a limit is silent about it.
+            if answer.length:
+                raise http.client.IncompleteRead(body)
+            return Response(answer.status, headers, body)
     except (OSError, http.client.HTTPException) as failure:
         raise ConnectionFailed(f"{type(failure).__name__}: {failure}") from None
