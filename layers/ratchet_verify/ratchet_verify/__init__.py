@@ -1,4 +1,4 @@
-"""For APIs that accept access tokens: `Verifier`, and what it says (docs/clients.md)."""
+"""For APIs that accept access tokens: `Verifier`, and what it says (docs/apis.md)."""
 
 from ratchet_verify.claims import Claims
 from ratchet_verify.refusals import (
