@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench import listening
+
 HERE = Path(__file__).parent
 _BUNDLED = HERE / "node_modules" / "@dynoxide" / "linux-x64" / "dynoxide"
-_START_SECONDS = 60
 
 Items = Iterable[Mapping[str, Any]]
 Tables = Mapping[str, tuple[Mapping[str, Any], Items]]
@@ -61,7 +59,7 @@ def running(engine: Path, tables: Tables) -> Iterator[str]:
         command = [str(engine), "import", *source, "--output", str(database)]
         subprocess.run(command, capture_output=True, check=True)
         shutil.rmtree(folder / "export")
-        port = _free_port()
+        port = listening.free_port()
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [engine, "serve", "--port", str(port), "--db-path", database],
@@ -69,7 +67,7 @@ def running(engine: Path, tables: Tables) -> Iterator[str]:
                 stderr=subprocess.STDOUT,
             )
         try:
-            _wait(process, port, folder / "log")
+            listening.wait(process, port, folder / "log")
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
@@ -90,30 +88,6 @@ def _export(folder: Path, tables: Tables) -> None:
 
 def _text(value: bytes) -> str:
     return b64encode(value).decode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-        try:
-            connection.request("GET", "/")
-            connection.getresponse()
-            return
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = log.read_text(encoding="utf-8", errors="replace")
-                raise RuntimeError(f"the engine did not start: {said}") from None
-            time.sleep(0.05)
-        finally:
-            connection.close()
 
 
 def process_id(endpoint: str) -> int:

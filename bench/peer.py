@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import boto3
 
+from bench import listening
 from bench.load import HttpCaller
 from bench.service import ROOT
 from ratchet.session_item import item_bytes
@@ -26,7 +26,6 @@ from ratchet_cli.seed import SECRETS
 FOLDER = Path(__file__).parent / "peers"
 PYTHON = FOLDER / ".venv-python" / "bin"
 NODE_MODULES = FOLDER / "node_modules"
-START_SECONDS = 60
 THREADS = 16
 _NO_FORM: tuple[str, Mapping[str, str], Mapping[str, str]] = ("/start", {}, {})
 
@@ -202,7 +201,10 @@ def running(
 
     dynamodb: its address. counted: its SQL statements are counted, which takes time.
     """
-    port, database = _free_port(), folder / f"{Path(peer.program).stem}-{grace_seconds}.sqlite"
+    port, database = (
+        listening.free_port(),
+        folder / f"{Path(peer.program).stem}-{grace_seconds}.sqlite",
+    )
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment = {**kept, "PORT": str(port)}
     if peer.program == RATCHET.program:
@@ -224,7 +226,7 @@ def running(
             stderr=errors,
         )
     try:
-        _wait(process, port, log)
+        listening.wait(process, port, log)
         table = next(iter(peer.tables), variables["RATCHET_SESSIONS_TABLE"])
         yield Server(peer, process.pid, port, database, dynamodb, table)
     finally:
@@ -236,23 +238,3 @@ def create_tables(peers: Sequence[Peer], dynamodb: str) -> None:
     client: Any = boto3.client("dynamodb", endpoint_url=dynamodb)
     for name, described in [pair for peer in peers for pair in peer.tables.items()]:
         client.create_table(TableName=name, **described)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-                raise RuntimeError(f"{log.stem}: it did not start: {said}") from None
-            time.sleep(0.05)
