@@ -77,7 +77,8 @@ def rotate_command(target: Target, pepper: bool) -> None:
     click.echo(done)
 
 
-@keys_group.command("revoke")
+# One thumbprint in 64 begins with "-".
+@keys_group.command("revoke", context_settings={"ignore_unknown_options": True})
 @click.argument("kid")
 @target_options
 @click.confirmation_option(

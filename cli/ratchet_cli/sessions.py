@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import boto3
 import click
+from botocore.exceptions import ClientError, ParamValidationError
 
 from ratchet_cli.target import Target, target_options, working
 
@@ -53,7 +54,9 @@ def export_command(target: Target, table: str | None, client_id: str | None) -> 
 
 
 @sessions_group.command("import")
-@click.argument("lines", type=click.File(encoding="utf-8"), metavar="FILE")
+@click.argument(
+    "lines", type=click.File(encoding="utf-8", errors="surrogateescape"), metavar="FILE"
+)
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
 @target_options
 def import_command(target: Target, lines: IO[str], dry_run: bool) -> None:
@@ -77,9 +80,15 @@ def import_command(target: Target, lines: IO[str], dry_run: bool) -> None:
         raise click.ClickException(f"{done['damaged']} lines hold no session, and were left out")
 
 
-@sessions_group.command("end")
+# A session id may begin with "-".
+@sessions_group.command("end", context_settings={"ignore_unknown_options": True})
 @click.argument("sids", nargs=-1, metavar="SID...")
-@click.option("--from", "file", type=click.File(encoding="utf-8"), help="A file with one a line.")
+@click.option(
+    "--from",
+    "file",
+    type=click.File(encoding="utf-8-sig", errors="replace"),
+    help="A file with one a line; `sid` may stand above them.",
+)
 @target_options
 def end_command(target: Target, sids: tuple[str, ...], file: IO[str] | None) -> None:
     """End sessions by their id, as an operator. Those that are over stay as they are.
@@ -88,7 +97,8 @@ def end_command(target: Target, sids: tuple[str, ...], file: IO[str] | None) -> 
     `ratchet apps update --end-sessions-before now`, with --all.
     """
     wanted = [*sids, *(line.strip().strip('"') for line in file or ())]
-    wanted = [sid for sid in dict.fromkeys(wanted) if sid]
+    # "sid": the head of a query's result in CSV.
+    wanted = [sid for sid in dict.fromkeys(wanted) if sid not in ("", "sid")]
     wrong = [sid for sid in wanted if len(sid) != _SID]
     if not wanted or wrong:
         what = f"this is no session id: {wrong[0]}" if wrong else "name a session, or a file"
@@ -120,20 +130,30 @@ def _put(client: DynamoDBClient, table: str, line: str, now: int, dry_run: bool)
     from ratchet.session_item import from_item
 
     try:
-        item = from_json(json.loads(line))
+        parsed = json.loads(line)
+        # ValueError where a byte, or an escape, is no character: DynamoDB takes none of these.
+        json.dumps(parsed, ensure_ascii=False).encode()
+        item = from_json(parsed)
         session = from_item(item)
-    except (AttributeError, Fault, TypeError, ValueError):
+    except (AttributeError, Fault, RecursionError, TypeError, ValueError):
         return "damaged"
     if session.expires_at <= now:
         return "past"
-    if dry_run:
-        key: Any = {"sid": item["sid"]}
-        found = client.get_item(TableName=table, Key=key, ConsistentRead=True)
-        return "present" if "Item" in found else "imported"
+    key: Any = {"sid": item["sid"]}
     try:
+        if dry_run:
+            found = client.get_item(TableName=table, Key=key, ConsistentRead=True)
+            return "present" if "Item" in found else "imported"
         client.put_item(TableName=table, Item=item, ConditionExpression="attribute_not_exists(sid)")
     except client.exceptions.ConditionalCheckFailedException:
         return "present"
+    except ParamValidationError:
+        return "damaged"
+    except ClientError as error:
+        # What is no item to DynamoDB: text as a number, a key that is empty.
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+        return "damaged"
     return "imported"
 
 

@@ -161,6 +161,35 @@ def test_what_is_past_its_time_or_no_session_is_left_out(service: Service) -> No
     assert copied(service) == {}
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sid": {"S": ""}},
+        {"sid": {"S": 5}},
+        {"sub": {"S": ""}},
+        {"sub": {"S": "\udcff"}},  # a byte that was no character
+        {"scopes": {"SS": "profile"}},
+        {"attention_shard": {"S": "1"}},
+        {"invented": {"N": "abc"}},
+        {"invented": {"Q": "1"}},
+        {"invented": {"S": "x" * 410_000}},
+    ],
+    ids=lambda wrong: json.dumps(wrong)[:30],
+)
+def test_a_line_that_dynamodb_would_refuse_does_not_keep_the_others_out(
+    service: Service, wrong: dict[str, Any]
+) -> None:
+    line = to_json(service.item(service.start()["sid"])) | {"sid": {"S": "A" * 22}}
+    before = copied(service)
+    assert put(service, json.dumps(line | wrong)) == "damaged"
+    assert put(service, json.dumps(line | wrong, ensure_ascii=False)) == "damaged"
+    assert copied(service) == before
+
+
+def test_a_line_of_nothing_but_brackets_does_not_keep_the_others_out(service: Service) -> None:
+    assert put(service, "[" * 100_000) == "damaged"
+
+
 def test_a_line_is_the_whole_item_also_what_a_later_version_may_add(service: Service) -> None:
     first = service.start(scope="profile", device="Ada's phone")
     service.refresh(first["refresh_token"], key="a-random-idempotency-key")

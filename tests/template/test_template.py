@@ -127,6 +127,17 @@ def test_at_most_one_sweep_is_at_work_and_one_that_fails_is_not_forgotten() -> N
     assert failures["MessageRetentionPeriod"] == 14 * 86400
 
 
+def test_a_rotation_is_begun_by_secrets_manager_of_this_account_only() -> None:
+    """Else a secret in another account could have our function called (the confused deputy)."""
+    permission = template.load(TEMPLATE)["Resources"]["RotateKeysPermission"]["Properties"]
+    assert permission == {
+        "FunctionName": {"Ref": "RotateKeysFunction"},
+        "Action": "lambda:InvokeFunction",
+        "Principal": "secretsmanager.amazonaws.com",
+        "SourceAccount": {"Ref": "AWS::AccountId"},
+    }
+
+
 def test_a_sweep_stops_before_lambda_stops_it() -> None:
     """Its slowest call and the one that keeps its position fit into what is left then."""
     config = sdk.CONFIG
@@ -150,6 +161,8 @@ def test_a_function_outlasts_what_it_waits_for() -> None:
         )
     )
     tries = 3 * call
+    # Each waits for DynamoDB at least; two pauses of a second and two come between the tries.
+    assert all(tries + 3 < seconds for seconds in timeouts.values())
     keys = 3 * outbound.OVERALL_SECONDS
     assert keys + hook + event + 2 * tries < timeouts["IssueFunction"] < 30
     assert verifier + hook + event + 3 * tries < timeouts["LoginFunction"] < 30
