@@ -182,7 +182,7 @@ def test_optional_claims_that_cannot_be_had_are_left_out_and_a_line_says_why(
     assert line["message"] == "claims left out"
     assert line["fault"].startswith(fault)
     assert (line["client_id"], line["sub"]) == ("demo-native", sub)
-    assert '"client_id":"demo-native","service":"ratchet","ClaimsLeftOut":[1.0]' in (
+    assert '"client_id":"demo-native","service":"ratchet","ClaimsLeftOut":[1]' in (
         capsys.readouterr().out
     )
     assert "the-message" not in hooked.log.getvalue()
