@@ -139,7 +139,15 @@ def login_command(sign_in: SignIn, email: str | None, keyring: bool) -> None:
     with contextlib.suppress(StoreFailed):
         if text := sign_in.store().load():
             former.save(text)
-    sign_in.session(store).start(answer)
+    try:
+        sign_in.session(store).start(answer)
+    except StoreFailed:
+        # Nobody could end it here any more: its tokens are nowhere.
+        lost = sign_in.session(MemoryStore())
+        lost.start(answer)
+        with contextlib.suppress(RatchetClientError):
+            lost.sign_out()
+        raise
     if keyring:
         sign_in.mark.touch(mode=0o600)
     else:

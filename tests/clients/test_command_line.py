@@ -270,6 +270,25 @@ def test_a_key_store_that_is_not_there_is_said_before_anybody_signs_in(
         assert ratchet(*command).exit_code == CORRECT_SOMETHING
 
 
+def test_a_session_whose_tokens_cannot_be_kept_is_ended_at_once(
+    stack: LocalStack, ratchet: Ratchet, key_store: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tokens would be nowhere, and it would go on until a deadline."""
+    offered: list[str] = []
+
+    def refuse(_store: InMemory, _service: str, _username: str, password: str) -> None:
+        offered.append(json.loads(password)["refresh_token"])
+        raise keyring.errors.PasswordSetError("is full")
+
+    monkeypatch.setattr(InMemory, "set_password", refuse)
+    result = ratchet("login", "--keyring")
+    assert (result.exit_code, "key store: PasswordSetError" in result.stderr) == (
+        CORRECT_SOMETHING,
+        True,
+    )
+    assert refresh(stack, offered[0]).json()["error_reason"] == "revoked_by_user"
+
+
 # --- the service is away -------------------------------------------------------------------------
 
 
