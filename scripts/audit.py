@@ -38,7 +38,8 @@ def asked(requirements: Path) -> dict[str, list[str] | None]:
 
 def main() -> int:
     result = NONE
-    for path in sorted([*ROOT.glob("layers/*/requirements.txt"), *ROOT.glob("requirements/*.txt")]):
+    pinned = ("layers/*/requirements.txt", "requirements/*.txt", "bench/peers/requirements.txt")
+    for path in sorted(path for pattern in pinned for path in ROOT.glob(pattern)):
         name, pins = path.relative_to(ROOT), asked(path)
         known = {pin: ids for pin, ids in pins.items() if ids}
         unasked = [pin for pin, ids in pins.items() if ids is None]

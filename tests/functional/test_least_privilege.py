@@ -16,6 +16,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from ratchet import password, wiring
+from ratchet.kms_keys import STACK_TAG
 from ratchet.sweep import MARGIN_MS
 from ratchet_cli import template
 from ratchet_cli.functions import Context
@@ -255,7 +256,12 @@ def test_a_permission_names_its_resource_or_has_a_reason_not_to() -> None:
     wide = {each for grants in GRANTED.values() for each in grants if each.resource.endswith(ANY)}
     assert {each.action for each in wide} == ANYWHERE.keys()
     for each in wide:
-        assert each.condition or each.action.startswith(UNCONDITIONAL), each
+        if not each.action.startswith(UNCONDITIONAL):
+            told = each.condition["StringEquals"]
+            where = "Request" if each.action in ("kms:CreateKey", "kms:TagResource") else "Resource"
+            assert told[f"aws:{where}Tag/{STACK_TAG}"] == {"Ref": "AWS::StackName"}, each
+            if each.action in ("kms:CreateKey", "kms:ScheduleKeyDeletion"):
+                assert told["kms:KeyUsage"] == "SIGN_VERIFY"
     assert not any(ANY in each.action for grants in GRANTED.values() for each in grants)
 
 

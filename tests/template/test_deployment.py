@@ -88,6 +88,26 @@ def test_a_parameter_says_what_it_is_what_it_may_be_and_has_a_default(name: str)
         assert parameter["ConstraintDescription"]
 
 
+WRONG = {
+    "DomainName": ["Id.example.com", "https://id.example.com", "localhost"],
+    "CertificateArn": ["1-a", "arn:aws:iam::123456789012:server-certificate/a"],
+    "HostedZoneId": ["z1", "/hostedzone/Z1"],
+    "Issuer": ["https://i.test/", "http://i.test", "https://i.test?a=b", "i.test"],
+    "ClaimsFunction": ["claims", "arn:aws:lambda:eu-central-1:123456789012:layer:claims"],
+    "VerifierFunction": ["verifier", "arn:aws:lambda:eu-central-1:123456789012:layer:verifier"],
+    "AuthorizerAudience": ["https://a.test https://b.test", "https://a.test,"],
+    "SweepSchedule": ["rate(2 hours)", "rate(0 minutes)", "rate(1 minutes)", "cron(0 * * * ? *)"],
+    "AlarmTopic": ["alarms", "arn:aws:sqs:eu-central-1:123456789012:alarms"],
+}
+
+
+def test_a_value_that_cannot_work_is_refused_before_anything_is_made() -> None:
+    patterns = {name: each.get("AllowedPattern") for name, each in PARAMETERS.items()}
+    assert WRONG.keys() == {name for name, pattern in patterns.items() if pattern}
+    for name, values in WRONG.items():
+        assert not [value for value in values if re.search(patterns[name], value)]
+
+
 def test_the_console_shows_every_parameter_in_one_group_with_a_label() -> None:
     grouped = [name for group in INTERFACE["ParameterGroups"] for name in group["Parameters"]]
     assert grouped == list(PARAMETERS) == list(INTERFACE["ParameterLabels"])
@@ -303,6 +323,24 @@ def test_the_key_of_the_secrets_decrypts_for_secrets_manager_only() -> None:
     assert deny["Condition"] == {"StringNotEquals": {"kms:ViaService": via}}
 
 
+@pytest.mark.parametrize("name", of_type("AWS::SecretsManager::Secret"))
+def test_a_secret_is_under_our_key(name: str) -> None:
+    """Under AWS's own, whoever may read secrets in the account could read it."""
+    key = RESOURCES[name]["Properties"]["KmsKeyId"]
+    assert key == {"Fn::GetAtt": ["SecretsKey", "Arn"]}
+
+
+def test_each_secret_is_rotated_as_often_as_its_parameter_says() -> None:
+    found = {
+        schedule["Properties"]["SecretId"]["Ref"]: schedule["Properties"]["RotationRules"]
+        for schedule in of_type("AWS::SecretsManager::RotationSchedule").values()
+    }
+    assert found == {
+        "SigningKeysSecret": {"AutomaticallyAfterDays": {"Ref": "KeyRotationDays"}},
+        "PepperSecret": {"AutomaticallyAfterDays": {"Ref": "PepperRotationDays"}},
+    }
+
+
 # --- state ---------------------------------------------------------------------------------------
 
 
@@ -323,6 +361,18 @@ def test_a_table_is_paid_by_use_encrypted_and_if_kept_protected_and_recoverable(
     recovery = table.get("PointInTimeRecoverySpecification")
     assert recovery == ({"PointInTimeRecoveryEnabled": True} if name in KEPT else None)
     assert table.get("DeletionProtectionEnabled") is (True if name in KEPT else None)
+
+
+def test_dynamodb_deletes_what_has_expired_where_items_say_when() -> None:
+    """Else the tables grow forever, or lose sessions before their time."""
+    expiring = {
+        name: each["Properties"]["TimeToLiveSpecification"]
+        for name, each in of_type("AWS::DynamoDB::Table").items()
+        if "TimeToLiveSpecification" in each["Properties"]
+    }
+    assert expiring.keys() == {"SessionsTable", "SingleUseTable", "AttemptsTable"}
+    for specification in expiring.values():
+        assert specification == {"AttributeName": "expires_at", "Enabled": True}
 
 
 def test_the_page_names_what_stays() -> None:

@@ -103,6 +103,18 @@ def test_an_alarm_names_metrics_and_dimensions_that_exist(name: str) -> None:
         assert expression == f"SUM([{', '.join(ids)}])"
 
 
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_rings_at_the_number_that_it_speaks_of(name: str) -> None:
+    alarm = ALARMS[name]
+    silence = {"SweepStoppedAlarm", "SigningKeyAgeAlarm", "PepperAgeAlarm"}
+    assert alarm["TreatMissingData"] == ("breaching" if name in silence else "notBreaching")
+    few = "LessThanThreshold" if name == "SweepStoppedAlarm" else "Greater"
+    assert alarm["ComparisonOperator"].startswith(few)
+    if alarm["AlarmDescription"].startswith("Five or more") and "Metrics" not in alarm:
+        assert (alarm["Threshold"], alarm["Period"]) == (5, 900)
+        assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+
+
 @pytest.mark.parametrize("metric", ["Errors", "Throttles"])
 def test_no_function_fails_unwatched(metric: str) -> None:
     watched = [

@@ -27,7 +27,7 @@ def test_the_page_of_licences_is_as_make_licences_writes_it() -> None:
     assert (ROOT / "docs" / "licences.md").read_text("utf-8") == licences.page()
 
 
-@pytest.mark.parametrize("path", ["bench", "tests/browser"])
+@pytest.mark.parametrize("path", ["bench", "bench/peers", "tests/browser"])
 def test_npm_packages_are_pinned_by_hash_and_tied_to_no_place(path: str) -> None:
     lock = json.loads((ROOT / path / "package-lock.json").read_text("utf-8"))
     packages = {name: each for name, each in lock["packages"].items() if name}
@@ -76,6 +76,21 @@ def test_a_rule_that_is_off_says_why() -> None:
     template = (ROOT / "template.yaml").read_text("utf-8")
     assert not re.search(r"cfn-lint|ignore_checks|rules_to_suppress", template)
     assert not [*ROOT.glob(".cfnlintrc*")]
+
+
+def test_an_audit_asks_about_every_file_of_pins(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[Path] = set()
+
+    def ask(path: Path) -> dict[str, list[str] | None]:
+        asked.add(path)
+        return {}
+
+    monkeypatch.setattr(audit, "asked", ask)
+    audit.main()
+    folders = ("layers", "requirements", "bench/peers")
+    pinned = {path for each in folders for path in (ROOT / each).glob("**/*.txt")}
+    outside = {path for path in pinned if ".venv" in str(path.relative_to(ROOT))}
+    assert asked == {path for path in pinned - outside if "--hash=sha256:" in path.read_text()}
 
 
 def test_an_audit_that_could_ask_nobody_does_not_say_that_all_is_well(
