@@ -260,6 +260,16 @@ def test_a_reservation_is_a_parameter_and_0_is_none(function: str, parameter: st
         assert intrinsics.holds(parsed, condition) is holds
 
 
+def test_the_transport_is_a_parameter_of_refreshes_alone() -> None:
+    name, environments = "RATCHET_TRANSPORT", {}
+    for function, each in of_type("AWS::Serverless::Function").items():
+        own = each["Properties"].get("Environment", {"Variables": {}})["Variables"]
+        environments[function] = own.get(name)
+    assert environments.pop("RefreshFunction") == {"Ref": "HotPathTransport"}
+    assert set(environments.values()) == {None}
+    assert WHOLE["Globals"]["Function"]["Environment"]["Variables"][name] == "boto3"
+
+
 def test_a_function_writes_to_our_log_group_and_no_other() -> None:
     """SAM gives each role AWSLambdaBasicExecutionRole, which allows all of the account's."""
     assert WHOLE["Globals"]["Function"]["PermissionsBoundary"] == {"Ref": "RoleBoundary"}
