@@ -1,10 +1,10 @@
 """GET /.well-known/…: metadata (RFC 8414) and JWK set (RFC 7517). GET /openapi.json."""
 
 from ratchet import discovery, endpoint, wiring
-from ratchet.grants import GRANTS
 from ratchet.parts import Parts
 from ratchet.request import Request
 from ratchet.response import Response
+from ratchet.token_endpoint import GRANTS
 
 
 def metadata(request: Request, parts: Parts, now: int) -> Response:

@@ -1,6 +1,6 @@
 """POST /oauth/token (RFC 6749 section 3.2) and POST /sessions."""
 
-from ratchet import endpoint, grants, wiring
+from ratchet import endpoint, token_endpoint, wiring
 from ratchet.client_authentication import authenticate_backend
 from ratchet.errors import InvalidRequest
 from ratchet.issue import SignIn, start_session, target_application
@@ -41,7 +41,7 @@ def sessions(request: Request, parts: Parts, now: int) -> Response:
 
 handler = endpoint.handler(
     "issue",
-    {"POST /oauth/token": grants.respond, "POST /sessions": sessions},
+    {"POST /oauth/token": token_endpoint.respond, "POST /sessions": sessions},
     wiring.parts,
     nonces=True,
     pages=True,

@@ -421,7 +421,7 @@ def test_of_many_at_once_one_starts_the_session(shop: Shop) -> None:
 
 def start_directly(shop: Shop, token: str) -> int:
     """Past the driver, which reads the log after each call."""
-    from ratchet import endpoint, grants
+    from ratchet import endpoint, token_endpoint
 
     form = f"grant_type={JWT_BEARER}&client_id={CLIENT}&assertion={token}"
     event = {
@@ -432,7 +432,7 @@ def start_directly(shop: Shop, token: str) -> int:
         "body": form,
     }
     handle = endpoint.handler(
-        "issue", {"POST /oauth/token": grants.respond}, lambda: shop.service.parts
+        "issue", {"POST /oauth/token": token_endpoint.respond}, lambda: shop.service.parts
     )
     return int(handle(event, None)["statusCode"])
 

@@ -88,7 +88,7 @@ def subclasses(kind: type[OAuthError]) -> set[type[OAuthError]]:
 
 def answer(error: OAuthError) -> tuple[int, dict[str, str], dict[str, Any]]:
     """Status, headers and JSON body that a client gets for an error."""
-    payload = endpoint._refusal(error).to_payload()
+    payload = endpoint._refusal(error).to_payload({})
     return payload["statusCode"], payload["headers"], json.loads(payload["body"])
 
 

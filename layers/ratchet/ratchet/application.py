@@ -282,6 +282,8 @@ class Application:
         return replace(self, policy=policy, former_policies=())
 
     def _eras(self) -> list[Era]:
+        if not self.former_policies:
+            return [Era(self.policy, 0, None)]
         starts = [0, *(former.until_at for former in self.former_policies)]
         ends = [*starts[1:], None]
         policies = [*(former.policy for former in self.former_policies), self.policy]

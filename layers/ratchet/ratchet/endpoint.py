@@ -56,7 +56,7 @@ def handler(
         method, user_agent = http["method"], (event.get("headers") or {}).get("user-agent", "")
         sender = Sender.of(http.get("sourceIp", ""), user_agent)
         allow = ", ".join(allowed.get(path, ()))
-        response = _answer(event, sender, routes, allow, parts, pages=pages)
+        response, shared = _answer(event, sender, routes, allow, parts, pages=pages)
         events.request_finished(
             function,
             route=f"{method if method.isalpha() else '?'} {path}",
@@ -67,7 +67,7 @@ def handler(
             agent=sender.agent or None,
             **response.log,
         )
-        return response.to_payload()
+        return response.to_payload(shared)
 
     return handle
 
@@ -132,7 +132,8 @@ def _answer(
     parts: Callable[[], Parts],
     *,
     pages: bool,
-) -> Response:
+) -> tuple[Response, Mapping[str, str]]:
+    """The response, and the headers that it has whatever it says."""
     shared: Mapping[str, str] = cors.VARY if pages else {}
 
     def answer() -> Response:
@@ -154,8 +155,7 @@ def _answer(
 
     # RFC 9449 section 7.1: who came with DPoP is challenged with DPoP.
     bound = (event.get("headers") or {}).get("authorization", "").lower().startswith("dpop ")
-    response = _answered(answer, scheme="DPoP" if bound else "Bearer")
-    return replace(response, headers={**response.headers, **shared})
+    return _answered(answer, scheme="DPoP" if bound else "Bearer"), shared
 
 
 def _answered(answer: Callable[[], Response], *, scheme: str = "Bearer") -> Response:

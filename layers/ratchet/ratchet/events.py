@@ -38,6 +38,7 @@ SOURCE = "ratchet"
 SERVICE = "ratchet"
 """In every line and in every metric."""
 Unit = Literal["Count", "Seconds"]
+_to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 class JsonLine(logging.Formatter):
@@ -51,7 +52,7 @@ class JsonLine(logging.Formatter):
             "service": SERVICE,
             **getattr(record, "fields", {}),
         }
-        return json.dumps(line, separators=(",", ":"), default=str)
+        return _to_json(line)
 
 
 logger = logging.getLogger(SERVICE)
@@ -87,7 +88,11 @@ def log(message: str, *, level: str = "INFO", **fields: Any) -> None:
     allowed = {
         name: value for name, value in fields.items() if name in FIELDS and value is not None
     }
-    logger.log(logging.getLevelNamesMapping()[level], message, extra={"fields": allowed})
+    number = logging.getLevelNamesMapping()[level]
+    if logger.isEnabledFor(number):
+        # logger.log would also look for the line of code that asks, which no line of ours has.
+        more = {"fields": allowed}
+        logger.handle(logger.makeRecord(SERVICE, number, "", 0, message, (), None, extra=more))
 
 
 def count(
@@ -116,7 +121,7 @@ def count(
         line |= named
     line |= {name: [value] for name, (_, value) in metrics.items()}
     # In one write: another thread's line must not get between this one and its end.
-    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+    sys.stdout.write(_to_json(line) + "\n")
 
 
 def request_finished(

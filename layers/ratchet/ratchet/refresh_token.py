@@ -13,7 +13,7 @@ import hmac
 import secrets
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
@@ -131,17 +131,15 @@ def mint(
 ) -> RefreshToken:
     """A new token with a fresh 256-bit secret. Raises Fault when there is no pepper to be had."""
     pepper_id, pepper = peppers.current(now)
-    unsigned = RefreshToken(
-        pepper_id=pepper_id,
-        session_bytes=session_bytes,
-        bound=bound,
-        generation=generation,
-        idle_deadline_at=idle_deadline_at,
-        absolute_deadline_at=absolute_deadline_at,
-        secret=secrets.token_bytes(32),
-        mac=b"",
+    body = _BODY.pack(
+        pepper_id,
+        session_bytes,
+        generation | (_BOUND if bound else 0),
+        idle_deadline_at,
+        absolute_deadline_at,
+        secrets.token_bytes(32),
     )
-    return replace(unsigned, mac=_mac(pepper, unsigned.body))
+    return _unpack(body + _mac(pepper, body))
 
 
 def parse(text: str, *, peppers: Peppers, now: int) -> RefreshToken:

@@ -8,7 +8,7 @@ words, or as a short plain word.
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 from ratchet.session import MAX_AGENT
 
@@ -58,7 +58,7 @@ def network_of(source_ip: str) -> str:
         if address.ipv4_mapped is None:
             return f"{IPv6Address(int(address) >> 80 << 80)}/48"
         address = address.ipv4_mapped
-    return f"{IPv4Address(int(address) >> 8 << 8)}/24"
+    return f"{str(address).rpartition('.')[0]}.0/24"
 
 
 def agent_of(user_agent: str) -> str:

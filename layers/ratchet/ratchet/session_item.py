@@ -174,9 +174,9 @@ def _jkt(stored: bytes) -> str:
 
 def _reason(text: str) -> Reason | None:
     try:
-        return Reason(text)
+        return Reason(text) if text else None
     except ValueError:
-        # none, or one that only a later version knows: ended_at alone says that it is over
+        # one that only a later version knows: ended_at alone says that it is over
         return None
 
 

@@ -1,7 +1,7 @@
 """Who signs access tokens, in memory or in KMS, and who keeps the peppers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,9 +65,8 @@ class _InMemory:
     remote = False
 
     def __call__(self, claims: Mapping[str, Any]) -> str:
-        payload = json.dumps(claims, separators=(",", ":")).encode()
-        headers = {"typ": TYPE, "kid": self.key.kid}
-        return _jws.encode(payload, self.key.private_key, self.key.algorithm, headers)
+        algorithm = _jws.get_algorithm_by_name(self.key.algorithm)
+        return _jwt(self.key, claims, lambda message: algorithm.sign(message, self.key.private_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +77,21 @@ class _InKms:
     remote = True
 
     def __call__(self, claims: Mapping[str, Any]) -> str:
-        """RFC 7515 section 5.1; PyJWT signs only with keys it has in its hands."""
-        header = {"alg": self.key.algorithm, "kid": self.key.kid, "typ": TYPE}
-        message = b".".join(
-            base64url_encode(json.dumps(part, separators=(",", ":")).encode())
-            for part in (header, claims)
-        )
+        def sign(message: bytes) -> bytes:
+            return self.kms.sign(self.kms_key, self.key.algorithm, message)
+
         try:
-            signature = self.kms.sign(self.kms_key, self.key.algorithm, message)
+            return _jwt(self.key, claims, sign)
         except Fault:
             events.count({}, {"SigningFaults": ("Count", 1)})
             raise
-        return b".".join((message, base64url_encode(signature))).decode()
+
+
+def _jwt(key: SigningKey, claims: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> str:
+    """RFC 7515 section 5.1; PyJWT's encode signs only with keys it has in its hands."""
+    header = {"alg": key.algorithm, "kid": key.kid, "typ": TYPE}
+    message = b".".join(base64url_encode(_to_json(part).encode()) for part in (header, claims))
+    return b".".join((message, base64url_encode(sign(message)))).decode()
 
 
 class _DeterministicEs256(ECAlgorithm):
@@ -100,6 +102,7 @@ class _DeterministicEs256(ECAlgorithm):
         return der_to_raw_signature(signature, key.curve)
 
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 _jws = jwt.PyJWS()
 _jws.unregister_algorithm("ES256")
 _jws.register_algorithm("ES256", _DeterministicEs256(ECAlgorithm.SHA256))
