@@ -6,10 +6,10 @@ from typing import Any
 # Of the objects that an import makes none is garbage, and a cold start spent an eighth of its time
 # on looking for some. Once here they stay, so that later collections do not go through them either.
 gc.disable()
-import boto3  # noqa: E402
-from botocore.config import Config  # noqa: E402
+import boto3  # noqa: E402 - as above
+from botocore.config import Config  # noqa: E402 - as above
 
-from ratchet.hook import ANSWER_SECONDS, CONNECT_SECONDS  # noqa: E402
+from ratchet.hook import ANSWER_SECONDS, CONNECT_SECONDS  # noqa: E402 - as above
 
 gc.freeze()
 gc.enable()
