@@ -158,7 +158,9 @@ def applications(scene: Scene) -> None:
 
     body = {**SHOP, "client_id": "till", "confidential": False, "grant_types": ["refresh_token"]}
     assert till("POST", "", body=body) == 201
-    service.start("till")
+    # An access token of a session: it is looked at before its owner is told to go.
+    signed_in = service.start("till")["access_token"]
+    assert service.call("GET", "/applications", bearer=signed_in).status == 403
     # Long enough for the session to be ended by the shorter idle time.
     service.now += 2 * 3600
     bearer = service.call("POST", "/oauth/token", form=form, auth=OPERATOR)["access_token"]

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.exceptions import ClientError
 
 from ratchet import attempts, throttle
 from ratchet.errors import Fault
@@ -240,9 +241,12 @@ def test_what_is_stored_names_no_account_but_addresses_and_deletes_itself(
 def test_an_attempt_that_cannot_be_counted_is_not_made(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.parts.attempts, "_table", "no-such-table")
+    def fault(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
+
+    monkeypatch.setattr(service.parts.attempts._client, "get_item", fault)
     answer = service.login()
-    assert (answer.status, answer.log["fault"]) == (503, "dynamodb: ResourceNotFoundException")
+    assert (answer.status, answer.log["fault"]) == (503, "dynamodb: ThrottlingException")
     assert int(answer.headers["retry-after"]) > 0
     assert not service.scan(service._sessions_table)
 

@@ -489,7 +489,7 @@ def test_a_sweep_with_nothing_to_do_reports_zeros(
     (metrics,) = [line for line in map(json.loads, _json(capsys)) if "SweepEnded" in line]
     assert metrics["function"] == "sweep"
     for name in ("LagSeconds", "Incomplete", *map(str.title, WHAT)):
-        assert metrics[f"Sweep{name}"] == 0
+        assert metrics[f"Sweep{name}"] == [0]
 
 
 def _json(capsys: pytest.CaptureFixture[str]) -> list[str]:
