@@ -21,6 +21,8 @@ CONFIG = Config(
     read_timeout=1,
     retries={"total_max_attempts": 3, "mode": "standard"},
     max_pool_connections=64,
+    # Of what we write ourselves; it is a tenth of a call.
+    parameter_validation=False,
 )
 # A function of the deployment's own is asked once: twice may be too late, and one attempt too many.
 HOOK_CONFIG = Config(
