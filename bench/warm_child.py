@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from bench.service import ROOT, event
 from bench.turns import Subject, in_turn
-from ratchet import endpoint, sdk, wiring
+from ratchet import endpoint, wiring
 from ratchet_cli import template
 from ratchet_cli.functions import Functions
 from ratchet_cli.seed import SECRETS

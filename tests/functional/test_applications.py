@@ -9,6 +9,7 @@ from ratchet import registration
 from ratchet.application import Application
 from ratchet.policy import PRESETS
 from tests.functional.conftest import ROOT, Service
+from tests.functional.test_registry import OPERATOR
 
 PAGE = (ROOT / "docs" / "applications.md").read_text(encoding="utf-8")
 # As DynamoDB has it, written by hand.
@@ -56,3 +57,16 @@ def test_an_item_that_breaks_a_rule_is_a_fault_that_says_which(
     answer = service.call("POST", "/oauth/token", form=form)
     assert answer.status == 503
     assert says in answer.log["fault"]
+
+
+def test_an_item_that_breaks_a_rule_is_listed_with_its_problems(service: Service) -> None:
+    """Whoever has to mend it has to find it, and the others are listed as ever."""
+    policy = {"M": {"preset": {"S": "cli"}, "leeway_seconds": {"N": "1.5"}}}
+    service.put_application({**ITEM, "policy": policy})
+    form = {"grant_type": "client_credentials"}
+    operator = service.call("POST", "/oauth/token", form=form, auth=OPERATOR)["access_token"]
+    listed = service.call("GET", "/applications", bearer=operator)["applications"]
+    (broken,) = [one for one in listed if one["client_id"] == "broken"]
+    assert broken["policy"]["leeway_seconds"] == 1.5
+    assert "whole" in broken["problems"][0]
+    assert len(listed) > 1

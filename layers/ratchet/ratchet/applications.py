@@ -202,7 +202,8 @@ def _plain(value: Mapping[str, Any]) -> Any:
     match kind:
         case "N":
             number = Decimal(content)
-            return int(number) if number == int(number) else number
+            # What is none of ours can be a fraction, and is shown to operators.
+            return int(number) if number == int(number) else float(number)
         case "SS" | "NS" | "BS":
             return {_plain({kind[0]: one}) for one in content}
         case "L":
