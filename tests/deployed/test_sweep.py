@@ -40,16 +40,19 @@ def item(table: str) -> Callable[[str], Item]:
 
 
 @pytest.fixture
-def set_back(table: str, item: Callable[[str], Item]) -> Callable[[str, int], None]:
-    """As if so many seconds more had passed since the session began."""
+def past(client: Client, table: str, item: Callable[[str], Item]) -> Callable[[str], Item]:
+    """The tokens of a session that began so long ago that this instant of it was a minute ago."""
 
-    def move(sid: str, passed: int) -> None:
-        stored = item(sid)
+    def start(instant: str) -> Item:
+        tokens = client.start()
+        stored = item(tokens["sid"])
+        passed = int(stored[instant]["N"]) - int(time.time()) + MINUTE
         for name in stored.keys() & {"idle_deadline_at", "absolute_deadline_at", "attention_at"}:
             stored[name] = {"N": str(int(stored[name]["N"]) - passed)}
         boto3.client("dynamodb").put_item(TableName=table, Item=stored)
+        return tokens
 
-    return move
+    return start
 
 
 @pytest.fixture
@@ -88,13 +91,11 @@ def test_what_is_past_its_deadline_is_ended_with_its_reason_and_told_once(
     client: Client,
     stack: Deployed,
     item: Callable[[str], Item],
-    set_back: Callable[[str, int], None],
+    past: Callable[[str], Item],
     told: Callable[[str], list[Item]],
 ) -> None:
-    tokens = client.start()
+    tokens = past("idle_deadline_at")
     sid = tokens["sid"]
-    deadline = int(item(sid)["idle_deadline_at"]["N"])
-    set_back(sid, deadline - int(time.time()) + MINUTE)
     sweep(stack)
     sweep(stack)
     stored = item(sid)
@@ -110,12 +111,11 @@ def test_who_comes_near_a_deadline_is_warned_once_and_goes_on(
     client: Client,
     stack: Deployed,
     item: Callable[[str], Item],
-    set_back: Callable[[str, int], None],
+    past: Callable[[str], Item],
     told: Callable[[str], list[Item]],
 ) -> None:
-    tokens = client.start()
+    tokens = past("attention_at")
     sid = tokens["sid"]
-    set_back(sid, int(item(sid)["attention_at"]["N"]) - int(time.time()) + MINUTE)
     sweep(stack)
     sweep(stack)
     (event,) = [one for one in told(sid) if one["detail-type"] == "session.expiring"]
@@ -129,12 +129,11 @@ def test_a_session_that_was_refreshed_is_filed_under_its_next_instant(
     client: Client,
     stack: Deployed,
     item: Callable[[str], Item],
-    set_back: Callable[[str, int], None],
+    past: Callable[[str], Item],
     told: Callable[[str], list[Item]],
 ) -> None:
-    tokens = client.start()
+    tokens = past("attention_at")
     sid = tokens["sid"]
-    set_back(sid, int(item(sid)["attention_at"]["N"]) - int(time.time()) + MINUTE)
     refreshed = client.refresh(tokens["refresh_token"]).json()
     due = int(item(sid)["attention_at"]["N"])
     sweep(stack)
@@ -144,11 +143,10 @@ def test_a_session_that_was_refreshed_is_filed_under_its_next_instant(
 
 
 def test_a_dry_run_by_the_command_line_tells_and_does_nothing(
-    client: Client, item: Callable[[str], Item], set_back: Callable[[str, int], None]
+    item: Callable[[str], Item], past: Callable[[str], Item]
 ) -> None:
     for _ in range(3):
-        sid = client.start()["sid"]
-        set_back(sid, int(item(sid)["idle_deadline_at"]["N"]) - int(time.time()) + MINUTE)
+        sid = past("idle_deadline_at")["sid"]
         before = item(sid)
         done = CliRunner().invoke(cli, ["sweep", "--dry-run", "--stack", STACK])
         assert done.exit_code == 0, done.output
